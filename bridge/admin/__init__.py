@@ -1,0 +1,4 @@
+"""The HTTP door: health, metrics.
+
+May import: ids, accounts, maildrop, telemetry.
+"""

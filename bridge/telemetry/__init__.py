@@ -1,0 +1,1 @@
+"""Metrics and logs. Any impure room may import it; it imports nothing of ours."""
