@@ -57,7 +57,7 @@ class AccountStore(Protocol):
 
 class CredentialChecker(Protocol):
     async def check(self, credentials: Credentials, client: ClientAddress) -> Identity | None:
-        """None: wrong. Raises LoginRefused (suspended and the like, only for right credentials), AccountsUnavailable."""
+        """None: wrong. Raises LoginRefused (suspended; only for right credentials), AccountsUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)

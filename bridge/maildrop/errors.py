@@ -1,5 +1,7 @@
 """What can go wrong with a maildrop. Adapters translate their libraries' exceptions into these."""
 
+from bridge.maildrop.model import LockPolicy
+
 
 class MaildropError(Exception):
     """Root of this room's errors."""
@@ -14,7 +16,11 @@ class PrefixTaken(MaildropError):
 
 
 class MaildropInUse(MaildropError):
-    """Another session holds the lease of this view."""
+    """Another session holds the lease of this view; `lock_policy` says whether asking again makes sense."""
+
+    def __init__(self, lock_policy: LockPolicy) -> None:
+        super().__init__("another session holds the lease")
+        self.lock_policy = lock_policy
 
 
 class LoginTooSoon(MaildropError):

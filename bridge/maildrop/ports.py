@@ -115,7 +115,7 @@ class MessageIndex(Protocol):
         """
 
     async def end_sync(self, maildrop_id: MaildropId, began_at: datetime) -> None:
-        """A whole listing that began then is indexed to its end. An older `began_at` than the kept one has no effect."""
+        """A whole listing that began then is indexed to its end. An older `began_at` than the kept one changes nothing."""
 
     async def load_snapshot(self, maildrop_id: MaildropId) -> Snapshot:
         """All live messages, oldest first (arrived_at, then identity and part byte-wise), with the index version."""
@@ -155,9 +155,7 @@ class LeaseStore(Protocol):
         Raises MaildropInUse, LoginTooSoon, NoSuchMaildrop.
         """
 
-    async def renew(
-        self, leases: Sequence[Lease], *, idle_s: Sequence[float], lease_duration_s: float
-    ) -> Renewal:
+    async def renew(self, leases: Sequence[Lease], *, idle_s: Sequence[float], lease_duration_s: float) -> Renewal:
         """Prolong all these in one statement, skipping rows that are busy; `idle_s[i]` says how long lease i's session
         has been silent, for takeover. An expired lease that nobody took is kept.
         """

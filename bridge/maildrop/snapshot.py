@@ -25,8 +25,10 @@ class Snapshot:
         self._uidls = uidls
         count = len(self._message_ids)
         uidl_octets = len(uidls) + 1 if count else 0
-        if uidl_octets == count * (_UIDL_OCTETS + 1) and uidls.count(b"\n") == max(count - 1, 0) and (
-            uidls[_UIDL_OCTETS :: _UIDL_OCTETS + 1] == b"\n" * (count - 1 if count else 0)
+        if (
+            uidl_octets == count * (_UIDL_OCTETS + 1)
+            and uidls.count(b"\n") == max(count - 1, 0)
+            and (uidls[_UIDL_OCTETS :: _UIDL_OCTETS + 1] == b"\n" * (count - 1 if count else 0))
         ):
             self._uidl_offsets = None
         else:

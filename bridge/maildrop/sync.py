@@ -1,0 +1,360 @@
+"""Keeping a maildrop's index in step with its bucket: list, compare, measure, add, mark vanished."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from bridge.ids import MaildropId
+from bridge.maildrop.errors import ObjectGone, ObjectUnreadable, StoreUnavailable
+from bridge.maildrop.layouts import NotAMessage, classify
+from bridge.maildrop.measuring import measure_object
+from bridge.maildrop.model import (
+    AddMessage,
+    ChangeReport,
+    Difference,
+    IndexChange,
+    KnownMessage,
+    ListedMessage,
+    Maildrop,
+    NewMessage,
+    RefreshMessage,
+    Removal,
+    ReplaceMessage,
+    RequeueRemoval,
+    RowState,
+    StoredObject,
+    VanishMessage,
+)
+from bridge.maildrop.ports import MessageIndex, ObjectStore
+from bridge.maildrop.uidl import give_uidl
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_BATCH_COUNT = 200  # measured messages that are written, and so become visible, together
+_UNREADABLE_RETRY_S = 600.0  # an object that may not be read is not asked for again at every login
+_MAX_UNREADABLE_KEPT = 10_000
+_MASS_LOSS_COUNT = 20
+_MASS_LOSS_SHARE = 0.2
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What one listing found and did."""
+
+    listed_count: int = 0
+    skipped: dict[NotAMessage, int] = field(default_factory=dict)
+    added_count: int = 0
+    refreshed_count: int = 0
+    vanished_count: int = 0
+    unreadable_count: int = 0
+    held_count: int = 0  # would have vanished at once: too many to believe; nothing was marked
+    is_complete: bool = False  # listed whole, and all that was listed is indexed or unreadable
+
+    def count(self, changes: ChangeReport) -> None:
+        self.added_count += changes.added_count
+        self.refreshed_count += changes.refreshed_count
+        self.vanished_count += changes.vanished_count
+
+
+class _Running:
+    """One sync under way, which several logins may wait for."""
+
+    def __init__(self, task: "asyncio.Task[SyncReport]") -> None:
+        self.task = task
+        self.waiter_count = 0
+        self.goes_on_alone = False  # a login's budget ran out: the rest is done in the background
+
+
+class Syncer:
+    """Brings indexes up to date. One per process; one sync per maildrop at a time, others join it."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        index: MessageIndex,
+        *,
+        parallel_measure_count: int,
+        max_text_octets: int,
+        sync_timeout_s: float,
+        on_report: Callable[[SyncReport], None] = lambda report: None,
+        on_indexed: Callable[[NewMessage], None] = lambda message: None,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._measuring = asyncio.Semaphore(parallel_measure_count)  # over all maildrops of the process
+        self._parallel_measure_count = parallel_measure_count
+        self._max_text_octets = max_text_octets
+        self._sync_timeout_s = sync_timeout_s
+        self._on_report = on_report
+        self._on_indexed = on_indexed
+        self._running: dict[MaildropId, _Running] = {}
+        self._unreadable: dict[tuple[str, str, str], float] = {}  # bucket, key, etag -> when to try again
+
+    async def sync(self, maildrop_id: MaildropId, *, budget_s: float) -> SyncReport | None:
+        """Start or join a sync and wait for its end; None when the budget ran out first, and it goes on alone.
+
+        A sync that nobody waits for any more, because its clients left, is stopped. Raises what the sync raises:
+        StoreUnavailable, ObjectUnreadable (the bucket), NoSuchMaildrop.
+        """
+        running = self._running.get(maildrop_id)
+        if running is None:
+            task = asyncio.create_task(self._guarded(maildrop_id), name=f"sync of maildrop {maildrop_id}")
+            running = self._running[maildrop_id] = _Running(task)
+            task.add_done_callback(lambda task: self._ended(maildrop_id, task))
+        running.waiter_count += 1
+        try:
+            done, _ = await asyncio.wait([running.task], timeout=budget_s)
+            if not done:
+                running.goes_on_alone = True
+                return None
+            return running.task.result()
+        finally:
+            running.waiter_count -= 1
+            if running.waiter_count == 0 and not running.goes_on_alone:
+                running.task.cancel()  # no effect when it is done
+
+    async def close(self) -> None:
+        """Stop what goes on in the background."""
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def accept_loss(self, maildrop_id: MaildropId) -> SyncReport:
+        """An operator's word that messages really are gone: sync without the guard against mass loss."""
+        return await self._sync(maildrop_id, accept_loss=True)
+
+    async def resolve_changed(self, removal: Removal) -> bool:
+        """Another object stands under the key of a removal. True: the same text again, queued for its new etag.
+
+        False: it is no longer the removed message; that one is gone.
+        """
+        maildrop = await self._index.maildrop(removal.maildrop_id)
+        identity = classify(maildrop, removal.ref.key)
+        stored = await self._store.describe_object(removal.ref.bucket, removal.ref.key)
+        if stored is None or isinstance(identity, NotAMessage):
+            return False
+        listed = ListedMessage(identity, stored)
+        comparison = await self._index.compare_listing(removal.maildrop_id, [listed], whole_since=None)
+        for difference in comparison.differences:
+            for known in difference.known:
+                if known.message_id == removal.message_id:
+                    change = await self._decide(maildrop, difference)
+                    if isinstance(change, RequeueRemoval):
+                        await self._index.apply_changes(removal.maildrop_id, [change])
+                        return True
+        return False
+
+    def _ended(self, maildrop_id: MaildropId, task: "asyncio.Task[SyncReport]") -> None:
+        running = self._running.pop(maildrop_id)
+        if not task.cancelled() and (error := task.exception()) is not None and running.goes_on_alone:
+            log.warning("background sync failed", extra={"maildrop_id": maildrop_id, "error": str(error)})
+
+    async def _guarded(self, maildrop_id: MaildropId) -> SyncReport:
+        try:
+            async with asyncio.timeout(self._sync_timeout_s):
+                return await self._sync(maildrop_id, accept_loss=False)
+        except TimeoutError:
+            raise StoreUnavailable(f"the sync did not end within {self._sync_timeout_s:g} s") from None
+
+    async def _sync(self, maildrop_id: MaildropId, *, accept_loss: bool) -> SyncReport:
+        maildrop = await self._index.maildrop(maildrop_id)
+        report = SyncReport()
+        began_at = await self._index.begin_sync(maildrop_id)
+        listed = await self._list(maildrop, report)
+        comparison = await self._index.compare_listing(maildrop_id, listed, whole_since=began_at)
+        is_indexed = await self._index_differences(maildrop, comparison.differences, report)
+        await self._vanish(maildrop, comparison.missing, comparison.live_count, report, accept_loss=accept_loss)
+        if is_indexed:
+            await self._index.end_sync(maildrop_id, began_at)
+            report.is_complete = True
+        self._on_report(report)
+        return report
+
+    async def _list(self, maildrop: Maildrop, report: SyncReport) -> list[ListedMessage]:
+        listed = []
+        is_whole = False
+        async for page in self._store.list_objects(maildrop.bucket, maildrop.key_prefix):
+            for stored in page.objects:
+                identity = classify(maildrop, stored.ref.key)
+                if isinstance(identity, NotAMessage):
+                    report.skipped[identity] = report.skipped.get(identity, 0) + 1
+                else:
+                    listed.append(ListedMessage(identity, stored))
+            is_whole = page.is_last
+            await asyncio.sleep(0)
+        if not is_whole:
+            raise StoreUnavailable("the listing did not end")
+        report.listed_count = len(listed)
+        return listed
+
+    async def _index_differences(
+        self, maildrop: Maildrop, differences: Sequence[Difference], report: SyncReport
+    ) -> bool:
+        """True when every difference was settled; what failed for the moment is looked at again by the next sync."""
+        oldest_first = sorted(differences, key=lambda d: (d.listed.object.modified_at, d.listed.identity))
+        is_settled = True
+        batch: list[IndexChange] = []
+        async with _in_parallel(
+            (self._settle(maildrop, difference, report) for difference in oldest_first),
+            self._parallel_measure_count,
+        ) as outcomes:
+            async for outcome in outcomes:
+                if isinstance(outcome, StoreUnavailable):
+                    is_settled = False
+                elif outcome is not None:
+                    batch.append(outcome)
+                if len(batch) >= _BATCH_COUNT:
+                    await self._apply(maildrop, batch, report)
+                    batch = []
+        await self._apply(maildrop, batch, report)
+        return is_settled
+
+    async def _settle(
+        self, maildrop: Maildrop, difference: Difference, report: SyncReport
+    ) -> IndexChange | StoreUnavailable | None:
+        stored = difference.listed.object
+        if self._is_known_unreadable(stored):
+            report.unreadable_count += 1
+            return None
+        try:
+            async with self._measuring:
+                return await self._decide(maildrop, difference)
+        except ObjectGone:
+            return None
+        except ObjectUnreadable as error:
+            report.unreadable_count += 1
+            self._note_unreadable(stored)
+            log.info("object cannot be read", extra={"maildrop_id": maildrop.maildrop_id, "error": str(error)})
+            return None
+        except StoreUnavailable as error:
+            return error
+
+    async def _decide(self, maildrop: Maildrop, difference: Difference) -> IndexChange | None:
+        """What becomes of a listed message that is not simply live as listed."""
+        known = max(difference.known, key=lambda k: (k.state is RowState.LIVE, k.message_id), default=None)
+        if known is not None:
+            is_same_object = (
+                known.etag == difference.listed.object.ref.etag and known.key == difference.listed.object.ref.key
+            )
+            if known.state is RowState.HIDDEN or (known.state is RowState.REMOVED and is_same_object):
+                return None
+        measured = await measure_object(self._store, difference.listed, max_text_octets=self._max_text_octets)
+        message = replace(
+            measured,
+            uidl=give_uidl(measured.identity, measured.measure.digest, part=measured.part, try_count=0),
+        )
+        if known is None:
+            return AddMessage(message)
+        is_same_text = known.digest == measured.measure.digest
+        match known.state:
+            case RowState.LIVE if is_same_text:
+                return RefreshMessage(known.message_id, known.etag, message)
+            case RowState.LIVE:
+                return ReplaceMessage(known.message_id, known.etag, message)
+            case RowState.VANISHED if is_same_text:
+                return RefreshMessage(known.message_id, known.etag, message)
+            case RowState.REMOVED:
+                # Other text: the worker will find its object replaced, and confirm; then this one is new.
+                return RequeueRemoval(known.message_id, measured.ref) if is_same_text else None
+            case _:  # vanished or confirmed gone, and the GET just now answered: a new message
+                return AddMessage(message)
+
+    async def _apply(self, maildrop: Maildrop, changes: Sequence[IndexChange], report: SyncReport) -> None:
+        try_count = 0
+        while changes:
+            done = await self._index.apply_changes(maildrop.maildrop_id, changes)
+            report.count(done)
+            taken = {(message.identity, message.part) for message in done.uidl_taken}
+            for change in changes:
+                if isinstance(change, AddMessage | ReplaceMessage) and (
+                    (change.message.identity, change.message.part) not in taken
+                ):
+                    self._on_indexed(change.message)
+            try_count += 1
+            changes = [_with_next_uidl(change, try_count) for change in changes if _is_taken(change, taken)]
+
+    async def _vanish(
+        self,
+        maildrop: Maildrop,
+        missing: Sequence[KnownMessage],
+        live_count: int,
+        report: SyncReport,
+        *,
+        accept_loss: bool,
+    ) -> None:
+        """A wrong prefix, an emptied replica or foreign credentials must not empty a mailbox."""
+        if len(missing) > _MASS_LOSS_COUNT and len(missing) > _MASS_LOSS_SHARE * live_count and not accept_loss:
+            report.held_count = len(missing)
+            log.error(
+                "too many messages would vanish at once; nothing was marked: `maildrop sync --accept-loss` confirms it",
+                extra={"maildrop_id": maildrop.maildrop_id, "count": len(missing), "live_count": live_count},
+            )
+            return
+
+        async def look(known: KnownMessage) -> IndexChange | None:
+            async with self._measuring:
+                if await self._store.describe_object(maildrop.bucket, known.key) is None:
+                    return VanishMessage(known.message_id, known.etag)
+            return None
+
+        batch: list[IndexChange] = []
+        async with _in_parallel((look(known) for known in missing), self._parallel_measure_count) as changes:
+            async for change in changes:
+                if change is not None:
+                    batch.append(change)
+        for start in range(0, len(batch), _BATCH_COUNT):
+            await self._apply(maildrop, batch[start : start + _BATCH_COUNT], report)
+
+    def _is_known_unreadable(self, stored: StoredObject) -> bool:
+        retry_at = self._unreadable.get((stored.ref.bucket, stored.ref.key, stored.ref.etag))
+        return retry_at is not None and asyncio.get_running_loop().time() < retry_at
+
+    def _note_unreadable(self, stored: StoredObject) -> None:
+        if len(self._unreadable) >= _MAX_UNREADABLE_KEPT:
+            self._unreadable.pop(next(iter(self._unreadable)))
+        retry_at = asyncio.get_running_loop().time() + _UNREADABLE_RETRY_S
+        self._unreadable[(stored.ref.bucket, stored.ref.key, stored.ref.etag)] = retry_at
+
+
+def _is_taken(change: IndexChange, taken: set[tuple[str, int]]) -> bool:
+    return isinstance(change, AddMessage | ReplaceMessage) and (change.message.identity, change.message.part) in taken
+
+
+def _with_next_uidl(change: IndexChange, try_count: int) -> IndexChange:
+    if not isinstance(change, AddMessage | ReplaceMessage):
+        return change
+    old = change.message
+    uidl = give_uidl(old.identity, old.measure.digest, part=old.part, try_count=try_count)
+    return replace(change, message=replace(old, uidl=uidl))
+
+
+@asynccontextmanager
+async def _in_parallel(
+    coroutines: Iterable[Coroutine[Any, Any, _T]], limit_count: int
+) -> AsyncIterator[AsyncIterator[_T]]:
+    """Run at most so many at once; yields results in the order given, so that what is indexed first is oldest."""
+    waiting: deque[asyncio.Task[_T]] = deque()
+
+    async def results() -> AsyncIterator[_T]:
+        for coroutine in coroutines:
+            waiting.append(asyncio.create_task(coroutine))
+            if len(waiting) >= limit_count:
+                yield await waiting[0]
+                waiting.popleft()
+        while waiting:
+            yield await waiting[0]
+            waiting.popleft()
+
+    try:
+        async with aclosing(results()) as stream:
+            yield stream
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
