@@ -61,6 +61,7 @@ CREATE TABLE removal (
     claimed_until  timestamptz,
     confirmed_at   timestamptz,
     last_error     text,
+    removed_by     uuid NOT NULL,  -- the lease's holder: tells whether a commit whose answer was lost has happened
     PRIMARY KEY (maildrop_id, message_id),
     FOREIGN KEY (maildrop_id, message_id) REFERENCES message ON DELETE CASCADE
 );
