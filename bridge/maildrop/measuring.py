@@ -3,7 +3,7 @@
 import asyncio
 
 from bridge.ids import Uidl
-from bridge.mail.compression import ContentEncoding, DecodeError, decoder_for, detect_encoding
+from bridge.mail.compression import MAGIC_OCTETS, ContentEncoding, DecodeError, decoder_for, detect_encoding
 from bridge.mail.measure import Measurer
 from bridge.maildrop.errors import ObjectUnreadable
 from bridge.maildrop.model import ListedMessage, NewMessage
@@ -28,10 +28,15 @@ async def measure_object(store: ObjectStore, listed: ListedMessage, *, max_text_
         measurer = Measurer()
         encoding = ContentEncoding.IDENTITY
         decoder = None
+        head = b""
         try:
             async for stored in body.chunks(CHUNK_OCTETS):
                 if decoder is None:
-                    encoding = detect_encoding(body.content_encoding, key, stored)
+                    head += stored
+                    if len(head) < min(MAGIC_OCTETS, body.octet_count):
+                        continue
+                    stored = head
+                    encoding = detect_encoding(body.content_encoding, key, head)
                     decoder = decoder_for(encoding, max_text_octets=max_text_octets)
                 for piece in decoder.feed(stored):
                     measurer.feed(piece)

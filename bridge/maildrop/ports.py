@@ -115,7 +115,7 @@ class MessageIndex(Protocol):
         """
 
     async def end_sync(self, maildrop_id: MaildropId, began_at: datetime) -> None:
-        """A whole listing that began then is indexed to its end. An older `began_at` than the kept one changes nothing."""
+        """A whole listing that began then is indexed to its end. An older `began_at` than the kept one does nothing."""
 
     async def load_snapshot(self, maildrop_id: MaildropId) -> Snapshot:
         """All live messages, oldest first (arrived_at, then identity and part byte-wise), with the index version."""

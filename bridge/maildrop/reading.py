@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 from bridge.mail.canonical import Canonicaliser
@@ -37,7 +37,7 @@ class MessageReader:
             first = await anext(chunks, None)
             yield _with_first(first, chunks)
 
-    async def _canonical(self, message: IndexedMessage, body_lines: int | None) -> AsyncIterator[bytes]:
+    async def _canonical(self, message: IndexedMessage, body_lines: int | None) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._text(message, body_lines)) as text:
             if message.is_canonical:
                 async for chunk in text:
@@ -50,7 +50,7 @@ class MessageReader:
             if rest := canonicaliser.finish():
                 yield rest
 
-    async def _text(self, message: IndexedMessage, body_lines: int | None) -> AsyncIterator[bytes]:
+    async def _text(self, message: IndexedMessage, body_lines: int | None) -> AsyncGenerator[bytes, None]:
         steps: Iterator[tuple[int, int]]
         if message.encoding is ContentEncoding.IDENTITY:
             steps = _steps(message, body_lines)
@@ -70,7 +70,7 @@ class MessageReader:
         except DecodeError as error:
             raise ObjectUnreadable(f"the object does not decompress: {error}") from error
 
-    async def _stored(self, message: IndexedMessage, first_octet: int, octet_count: int) -> AsyncIterator[bytes]:
+    async def _stored(self, message: IndexedMessage, first_octet: int, octet_count: int) -> AsyncGenerator[bytes, None]:
         """A range of the object, going on at the next octet under the same etag when the store breaks off."""
         position, end = first_octet, first_octet + octet_count
         attempt = 0
@@ -112,7 +112,7 @@ def _steps(message: IndexedMessage, body_lines: int | None) -> Iterator[tuple[in
         step *= 4
 
 
-async def _with_first(first: bytes | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with_first(first: bytes | None, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     if first is not None:
         yield first
     async for chunk in rest:

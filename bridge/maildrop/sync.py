@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -341,7 +341,7 @@ async def _in_parallel(
     """Run at most so many at once; yields results in the order given, so that what is indexed first is oldest."""
     waiting: deque[asyncio.Task[_T]] = deque()
 
-    async def results() -> AsyncIterator[_T]:
+    async def results() -> AsyncGenerator[_T, None]:
         for coroutine in coroutines:
             waiting.append(asyncio.create_task(coroutine))
             if len(waiting) >= limit_count:
