@@ -1,0 +1,1 @@
+pytest_plugins = ["tests.postgres_fixtures", "tests.s3_fixtures"]
