@@ -83,12 +83,12 @@ class EmbeddedPostgres:
             user_id=runner.user_id,
             group_id=runner.group_id,
         )
-        url = f"postgresql://{_USER}:{password}@127.0.0.1:{port}/postgres"
+        url = f"postgresql://{_USER}:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
 
         async def is_ready() -> bool:
             try:
                 connection = await asyncpg.connect(url, timeout=5)
-            except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+            except (ConnectionError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
                 return False
             await connection.close(timeout=5)
             return True
