@@ -20,17 +20,15 @@ class Certificate:
 
 def examine_certificate(certificate_file: Path, key_file: Path) -> Certificate:
     """Load both files and shake hands. Raises CertificateProblem. Who signed it is not judged: clients do that."""
-    for path in (certificate_file, key_file):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise CertificateProblem(f"{path} cannot be read: {error.strerror}") from None
+    _read(certificate_file)
+    if b"ENCRYPTED" in _read(key_file):  # OpenSSL would ask the terminal for the password
+        raise CertificateProblem(f"{key_file} is encrypted: give it without a password")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it is its own trust anchor here
     try:
-        server.load_cert_chain(certificate_file, key_file, password=lambda: "")  # "": an encrypted key asks nobody
+        server.load_cert_chain(certificate_file, key_file)
         client.load_verify_locations(certificate_file)
         found = _shake_hands(server, client)
     except ssl.SSLCertVerificationError as error:
@@ -39,6 +37,13 @@ def examine_certificate(certificate_file: Path, key_file: Path) -> Certificate:
         raise CertificateProblem(_in_words(error, certificate_file, key_file)) from None
     names = tuple(value for kind, value in found.get("subjectAltName", ()) if kind in ("DNS", "IP Address"))
     return Certificate(names, datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateProblem(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> Mapping[str, Any]:
@@ -60,10 +65,6 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> Mapping[str,
 
 
 def _in_words(error: ssl.SSLError, certificate_file: Path, key_file: Path) -> str:
-    match error.reason:
-        case "KEY_VALUES_MISMATCH":
-            return f"{key_file} is not the key of {certificate_file}"
-        case "BAD_DECRYPT" | "BAD_PASSWORD_READ":
-            return f"{key_file} is encrypted: give it without a password"
-        case _:
-            return f"{certificate_file} and {key_file} are not a certificate and its key in PEM form ({error.reason})"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"{key_file} is not the key of {certificate_file}"
+    return f"{certificate_file} and {key_file} are not a certificate and its key in PEM form"

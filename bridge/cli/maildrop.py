@@ -78,7 +78,7 @@ def _sync(context: Context, arguments: Namespace) -> int:
 
 def _print_report(report: SyncReport) -> None:
     fields: list[tuple[str, object]] = [
-        ("objects listed", report.listed_count),
+        ("messages listed", report.listed_count),
         ("messages added", report.added_count),
         ("refreshed", report.refreshed_count),
         ("vanished", report.vanished_count),

@@ -204,13 +204,15 @@ async def test_accounts_that_cannot_be_asked_are_no_reason_to_call_a_password_wr
         await house.login("alice@example.com", "right")
 
 
-async def test_no_password_is_in_a_refusal_or_a_repr(house: House) -> None:
+async def test_no_password_is_in_a_refusal_a_repr_or_a_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     await house.add(password="s3cret")
+    await house.login("alice@example.com", "s3cret")
     credentials = PasswordCredentials("alice@example.com", "s3cret-wrong")
     with pytest.raises(LoginRefused) as caught:
         await house.service.login(credentials, CLIENT)
     account = await house.provisioning.find("alice@example.com")
-    assert "s3cret" not in repr(caught.value) + repr(credentials) + repr(account)
+    assert "s3cret" not in repr(caught.value) + repr(credentials) + repr(account) + caplog.text
 
 
 @dataclass
