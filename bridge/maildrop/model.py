@@ -146,7 +146,7 @@ class Difference:
 class ListingComparison:
     differences: tuple[Difference, ...]
     missing: tuple[KnownMessage, ...]  # live rows, indexed before the listing began, that it did not show
-    live_count: int
+    live_count: int  # of the whole maildrop; only a whole listing counts it, else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ WHERE NOT (found.ordinal IS NOT NULL AND message.removed_at IS NOT NULL AND remo
            AND message.object_key = found.listed_key AND message.etag = found.listed_etag)
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL
-FROM message WHERE maildrop_id = $1 AND removed_at IS NULL AND vanished_at IS NULL
+FROM message WHERE maildrop_id = $1 AND removed_at IS NULL AND vanished_at IS NULL AND $5 IS NOT NULL
 """
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
@@ -167,12 +167,14 @@ class Database:
         try:
             async with asyncio.timeout(self.limits.acquire_timeout_s):
                 connection = await self._pool.acquire()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except TimeoutError as error:
+            raise _Troubled(_Trouble.LATE, error) from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _Troubled(_Trouble.UNDONE, error) from error
         try:
             return await work(connection)
         except Exception as error:
-            trouble = _trouble_of(error, is_closed=connection.is_closed())
+            trouble = _trouble_of(error, is_gone=_is_gone(connection))
             if trouble is None:
                 raise
             if getattr(error, "sqlstate", None) == _READ_ONLY_SQLSTATE:
@@ -183,10 +185,9 @@ class Database:
             await self._release(connection)
 
     async def _release(self, connection: Connection) -> None:
-        try:
+        # asyncpg drops a connection that will not be released; the work's own result or error is what counts.
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await self._pool.release(connection, timeout=self.limits.release_timeout_s)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection.terminate()  # the work's own result or error is what counts
 
     @asynccontextmanager
     async def transaction(self, connection: Connection, *, is_bulk: bool = False) -> AsyncIterator[None]:
@@ -216,10 +217,10 @@ class Database:
         try:
             async with asyncio.timeout(self.limits.release_timeout_s):
                 await connection.execute("ROLLBACK")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection.terminate()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            _give_up(connection)
         except BaseException:
-            connection.terminate()
+            _give_up(connection)
             raise
 
 
@@ -230,7 +231,7 @@ class _Troubled(Exception):
         self.error = error
 
 
-def _trouble_of(error: Exception, *, is_closed: bool) -> _Trouble | None:
+def _trouble_of(error: Exception, *, is_gone: bool) -> _Trouble | None:
     """None: no trouble of the database's, but a refusal or a bug of ours."""
     match error:
         case asyncpg.InvalidCachedStatementError():  # a migration went by; the statement is prepared anew
@@ -245,10 +246,22 @@ def _trouble_of(error: Exception, *, is_closed: bool) -> _Trouble | None:
             return None
         case OSError():  # TimeoutError too
             return _Trouble.LOST
-        case asyncpg.InterfaceError() if is_closed:
+        case asyncpg.InterfaceError() if is_gone:
             return _Trouble.LOST
         case _:
             return None
+
+
+def _is_gone(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # asyncpg took it out of the pool already
+        return True
+
+
+def _give_up(connection: Connection) -> None:
+    if not _is_gone(connection):
+        connection.terminate()
 
 
 def _in_words(error: Exception) -> str:

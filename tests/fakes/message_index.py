@@ -75,7 +75,8 @@ class FakeMessageIndex:
             and row.indexed_at < whole_since
             and row.message.identity not in identities
         ]
-        return ListingComparison(tuple(differences), tuple(missing), sum(row.is_live for row in rows))
+        live_count = 0 if whole_since is None else sum(row.is_live for row in rows)
+        return ListingComparison(tuple(differences), tuple(missing), live_count)
 
     async def apply_changes(self, maildrop_id: MaildropId, changes: Sequence[IndexChange]) -> ChangeReport:
         self._reach()
