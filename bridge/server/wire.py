@@ -1,6 +1,7 @@
 """The octets of one connection: reading, writing and TLS with deadlines, and nothing that a command leaves behind."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import socket
@@ -71,10 +72,20 @@ class Wire(asyncio.Protocol):
         tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
         return None if tls is None else str(tls.version())
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a read or write waits for the client now."""
-        return self._waiter is not None
+    def unsent(self) -> tuple[int, int]:
+        """Octets that wait here and in the kernel: when they change, the client has taken some.
+
+        The loop alone would not tell: to it a socket is writable again only when much of its buffer is free, and a slow
+        client would look dead for minutes.
+        """
+        if self._transport is None or self._is_lost:
+            return 0, 0
+        try:
+            answer = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            in_kernel: int = struct.unpack("i", answer)[0]
+        except OSError:  # closed, or a system that does not tell
+            in_kernel = 0
+        return self._transport.get_write_buffer_size(), in_kernel
 
     async def read(self, *, timeout_s: float) -> bytes:
         """What has come, at least one octet; b"" at the end of the stream.
@@ -130,7 +141,7 @@ class Wire(asyncio.Protocol):
                 transport, self, context, server_side=True, ssl_handshake_timeout=handshake_timeout_s
             )
         except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
-            transport.abort()
+            self.abort()
             raise TlsFailed(str(error)) from error
         if upgraded is None:  # the client left within the handshake
             raise ConnectionLost("the connection was closed")
@@ -165,10 +176,11 @@ class Wire(asyncio.Protocol):
         """Reset the connection; nothing more is sent."""
         if self._transport is None or self._is_lost:
             return
-        raw = self._transport.get_extra_info("socket")
         # Without this the kernel would still deliver what it holds and end the stream in order.
-        with socket.socket(fileno=os.dup(raw.fileno())) as duplicate:
-            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        with contextlib.suppress(OSError):  # closed already
+            raw = self._transport.get_extra_info("socket")
+            with socket.socket(fileno=os.dup(raw.fileno())) as duplicate:
+                duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
         self._lose(is_reset=True)
 
@@ -287,7 +299,7 @@ class Wire(asyncio.Protocol):
 
     async def _wait_until(self, is_reached: Callable[[], bool], timeout_s: float) -> None:
         """Raises ConnectionLost when the connection is lost first, WriteStalled when no octet moves for `timeout_s`."""
-        unsent = self._unsent()
+        unsent = self.unsent()
         stalled_at = self._loop.time() + timeout_s
         while not is_reached():
             if self._is_lost:
@@ -296,24 +308,9 @@ class Wire(asyncio.Protocol):
             if now >= stalled_at:
                 raise WriteStalled
             await self._wait(min(stalled_at, now + timeout_s / _STALL_CHECKS))
-            if (unsent_now := self._unsent()) != unsent:
+            if (unsent_now := self.unsent()) != unsent:
                 unsent = unsent_now
                 stalled_at = self._loop.time() + timeout_s
-
-    def _unsent(self) -> tuple[int, int]:
-        """Octets that wait here and in the kernel: when they change, the client has taken some.
-
-        The loop alone would not tell: to it a socket is writable again only when much of its buffer is free, and a slow
-        client would look dead for minutes.
-        """
-        if self._transport is None or self._is_lost:
-            return 0, 0
-        try:
-            answer = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-            in_kernel: int = struct.unpack("i", answer)[0]
-        except OSError:  # closed, or a system that does not tell
-            in_kernel = 0
-        return self._transport.get_write_buffer_size(), in_kernel
 
 
 class _CancelOnLoss:
