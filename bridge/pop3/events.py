@@ -42,6 +42,13 @@ class MessageRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class LastRequested:
+    """LAST (RFC 1460): call `provide_last` with the highest message number retrieved in earlier sessions, or
+    `refuse_message`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateRequested:
     """QUIT in TRANSACTION: remove these, give the maildrop back, then call `complete_update` or `fail_update`.
 
@@ -78,7 +85,8 @@ class SessionEnded:
     reason: EndReason
 
 
-Request = TlsRequested | LoginRequested | MessageRequested | UpdateRequested  # one at a time waits for its answer
+# One at a time waits for its answer.
+Request = TlsRequested | LoginRequested | MessageRequested | LastRequested | UpdateRequested
 Event = NeedData | DrainNeeded | Request | SessionEnded
 
 

@@ -21,6 +21,7 @@ from bridge.pop3.events import (
     DrainNeeded,
     EndReason,
     Event,
+    LastRequested,
     LoginRefusal,
     LoginRequested,
     MessageRefusal,
@@ -80,8 +81,7 @@ class Session:
         self._login_name: str | None = None  # from USER; "" when it was no UTF-8
         self._exchange: Exchange | None = None
         self._drop: DropListing | None = None
-        self._last_seen_number = 0  # at login
-        self._last_retrieved = 0  # LAST's answer
+        self._last_retrieved = 0  # the highest number, of this session
         self._send(b"+OK POP3 server ready\r\n")
 
     # Octets
@@ -141,13 +141,11 @@ class Session:
         self._login_name = None
         self._exchange = None
 
-    def accept_login(self, listing: Listing, last_seen_number: int = 0) -> None:
-        """`last_seen_number` is the highest message number retrieved in earlier sessions (LAST of RFC 1460)."""
+    def accept_login(self, listing: Listing) -> None:
         self._answer(LoginRequested)
         self.state = SessionState.TRANSACTION
         self._login_name = None
         self._drop = DropListing(listing)
-        self._last_seen_number = self._last_retrieved = last_seen_number
         self._ok("maildrop locked and ready")
 
     def refuse_login(self, refusal: LoginRefusal) -> None:
@@ -177,8 +175,13 @@ class Session:
     def refuse_message(self, refusal: MessageRefusal) -> None:
         if self._message_begun:
             raise LocalProtocolError("the message has begun: cut the connection")
-        self._answer(MessageRequested)
+        self._answer(MessageRequested, LastRequested)
         self._error(refusal.value)
+
+    def provide_last(self, earlier_number: int) -> None:
+        """The highest message number retrieved in earlier sessions, 0 for none."""
+        self._answer(LastRequested)
+        self._ok(str(max(earlier_number, self._last_retrieved)))
 
     def complete_update(self) -> None:
         self._answer(UpdateRequested)
@@ -381,13 +384,12 @@ class Session:
     def _rset(self, rest: bytes) -> None:
         if not self._has_arguments(rest):
             self._listing.reset()
-            self._last_retrieved = self._last_seen_number
+            self._last_retrieved = 0
             self._ok("no message is marked")
 
     def _last(self, rest: bytes) -> None:
-        """RFC 1460: the highest message number retrieved, in earlier sessions or in this one."""
         if not self._has_arguments(rest):
-            self._ok(str(self._last_retrieved))
+            self._pending = LastRequested()
 
     def _noop(self, rest: bytes) -> None:
         if not self._has_arguments(rest):
@@ -439,9 +441,9 @@ class Session:
             return number
         return None
 
-    def _answer(self, request: type[Request]) -> None:
-        if not isinstance(self._pending, request):
-            raise LocalProtocolError(f"no {request.__name__} waits for an answer")
+    def _answer(self, *requests: type[Request]) -> None:
+        if not isinstance(self._pending, requests):
+            raise LocalProtocolError(f"this answers {requests[0].__name__}, which does not wait for an answer")
         self._pending = None
 
     def _ok(self, text: str) -> None:
