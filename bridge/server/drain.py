@@ -48,6 +48,10 @@ class Drain:
             if not self._connections:
                 self._is_empty.set()
 
+    async def all_ended(self) -> None:
+        """Wait until no connection is live."""
+        await self._is_empty.wait()
+
     async def drain(
         self, stop_accepting: Callable[[], None], *, accept_grace_s: float, idle_s: float, timeout_s: float
     ) -> DrainReport:
@@ -65,13 +69,13 @@ class Drain:
             connection.interrupt()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                await self._is_empty.wait()
+                await self.all_ended()
         left = list(self._connections)
         for connection in left:
             connection.cut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CUT_LIMIT_S):
-                await self._is_empty.wait()
+                await self.all_ended()
         report = DrainReport(count - len(left), len(left))
         log.info("drained", extra={"ended_count": report.ended_count, "cut_count": report.cut_count})
         return report

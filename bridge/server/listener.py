@@ -163,9 +163,10 @@ class Listener:
     async def _connect_and_serve(self, connection: socket.socket, client: ClientAddress, tls_active: bool) -> None:
         loop = asyncio.get_running_loop()
         context = self._tls.current() if tls_active and self._tls is not None else None
+        wire = Wire()
         try:
-            _, wire = await loop.connect_accepted_socket(
-                Wire,
+            await loop.connect_accepted_socket(
+                lambda: wire,
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=None if context is None else self._doors.tls_handshake_timeout_s,

@@ -207,6 +207,8 @@ class Rig:
 
     async def __aexit__(self, *error: object) -> None:
         assert self.listener is not None
+        async with asyncio.timeout(LIMIT_S):
+            await self.drain.all_ended()  # the clients are gone: nothing keeps the sessions
         await self.listener.close()
 
     def trust_loopback(self, **more: Any) -> None:

@@ -1,5 +1,7 @@
 import asyncio
+import contextlib
 import logging
+import ssl
 
 import pytest
 
@@ -481,7 +483,8 @@ async def test_a_close_notify_behind_quit_does_not_keep_the_update_from_being_do
         async with Client(rig.ports[1], tls=trusting(pair()[0])) as client:
             await client.login()
             await client.send(b"DELE 1\r\nQUIT\r\n")
-            await asyncio.to_thread(client.socket.unwrap)  # type: ignore[attr-defined]
+            with contextlib.suppress(ssl.SSLError):  # replies that cross the close_notify
+                await asyncio.to_thread(client.socket.unwrap)  # type: ignore[attr-defined]
         await rig.end()
     assert rig.maildrops.removed == [1] and rig.maildrops.holder is None
     assert not [entry for entry in caplog.records if entry.levelno > logging.INFO]
