@@ -52,7 +52,7 @@ class Doors:
 class Listener:
     """Call `start`, later `stop_accepting`, and `close` at the end.
 
-    `serve(wire, client, tls_active)` runs a session and leaves the wire closed. `tls` is wanted for POP3S.
+    `serve(wire, client, tls_active)` runs a session and closes the wire; what it leaves open is cut. `tls` is wanted for POP3S.
     """
 
     def __init__(
@@ -181,7 +181,10 @@ class Listener:
         if wire.tls_version is not None:
             self._metrics.tls_handshakes.labels(wire.tls_version).inc()
         self._metrics.connections.labels("accepted").inc()
-        await self._serve(wire, client, tls_active)
+        try:
+            await self._serve(wire, client, tls_active)
+        finally:
+            wire.abort()  # nothing is left to do where the session closed it
 
     async def _proxy_header(self, connection: socket.socket, proxy: ClientAddress) -> ProxyHeader | None:
         """Read the header and not one octet behind it: that may be the TLS ClientHello, and is for the TLS layer."""
