@@ -52,7 +52,8 @@ class Doors:
 class Listener:
     """Call `start`, later `stop_accepting`, and `close` at the end.
 
-    `serve(wire, client, tls_active)` runs a session and closes the wire; what it leaves open is cut. `tls` is wanted for POP3S.
+    `serve(wire, client, tls_active)` runs a session and closes the wire; what it leaves open is cut.
+    `tls` is wanted for POP3S.
     """
 
     def __init__(
