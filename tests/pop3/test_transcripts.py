@@ -75,7 +75,8 @@ def test_a_scene_sent_as_one_segment_gets_the_same_replies_in_the_same_order(sce
 
 
 def test_every_command_stands_in_some_scene_with_a_good_and_a_bad_end() -> None:
-    good, bad = set(), set()
+    good: set[bytes] = set()
+    bad: set[bytes] = set()
     for scene in SCENES:
         for step, answer in zip(scene.steps, scene.steps[1:], strict=False):
             if isinstance(step, Send) and isinstance(answer, Expect):
