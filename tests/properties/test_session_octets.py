@@ -43,7 +43,7 @@ SCENE = Scene(
 )
 STATUS_LINE = re.compile(rb"(\+OK [ -~]+|-ERR [ -~]+|\+ [A-Za-z0-9+/=]*)")
 MULTI_LINE = re.compile(
-    rb"\+OK (scan listing|unique-id listing|capabilities|mechanisms|top of message) follows|\+OK \d+ octets"
+    rb"\+OK (scan listing|unique-id listing|capabilities|mechanisms|top of message) follows?|\+OK \d+ octets"
 )
 
 words = st.sampled_from(
@@ -52,21 +52,18 @@ words = st.sampled_from(
 )
 usual_lines = st.sampled_from(
     [
-        b"USER alice",
-        b"PASS secret",
-        b"AUTH PLAIN AGFsaWNlAHNlY3JldA==",
-        b"AUTH LOGIN",
-        b"STAT",
-        b"LIST",
-        b"RETR 1",
-        b"DELE 1",
+        b"USER alice", b"PASS secret", b"AUTH PLAIN AGFsaWNlAHNlY3JldA==", b"AUTH LOGIN", b"AUTH", b"CAPA", b"STLS",
+        b"STAT", b"LIST", b"UIDL", b"RETR 1", b"TOP 1 0", b"DELE 1", b"DELE 2", b"RSET", b"LAST", b"NOOP", b"QUIT",
     ]
-)
-lines = st.one_of(
-    usual_lines, st.lists(words, max_size=4).map(b" ".join), st.binary(max_size=40), st.just(b"x" * 17_000)
-)
-scripts = st.lists(st.tuples(lines, st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b""])), max_size=30).map(
-    lambda parts: b"".join(line + end for line, end in parts)
+)  # fmt: skip
+odd_lines = st.one_of(st.lists(words, max_size=4).map(b" ".join), st.binary(max_size=40), st.just(b"x" * 17_000))
+lines = st.one_of(usual_lines, usual_lines, usual_lines, odd_lines)
+logins = st.sampled_from([b"", b"USER alice\r\nPASS secret\r\n"])
+line_ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b""])
+scripts = st.builds(
+    lambda login, parts: login + b"".join(line + end for line, end in parts),
+    logins,
+    st.lists(st.tuples(lines, line_ends), max_size=30),
 )
 
 
