@@ -10,7 +10,8 @@ from typing import Protocol
 import zstandard
 
 PIECE_OCTETS = 65_536
-_MEMORY_LIMIT_OCTETS = 64 * 1024 * 1024  # what a decoder may take for its window or dictionary
+_MAX_WINDOW_OCTETS = 64 * 1024 * 1024  # what a decoder may keep to look back on; `xz -9` asks for as much
+_XZ_MEMORY_OCTETS = _MAX_WINDOW_OCTETS + 4 * 1024 * 1024  # xz limits its memory in all
 
 
 class ContentEncoding(StrEnum):
@@ -32,7 +33,7 @@ class TextTooLong(DecodeError):
 
 class Decoder(Protocol):
     def feed(self, stored: bytes) -> Iterator[bytes]:
-        """The text of these stored octets, in pieces of at most PIECE_OCTETS. Raises DecodeError."""
+        """The text of these octets, in pieces of at most PIECE_OCTETS (plain text: as it came). Raises DecodeError."""
 
     def finish(self) -> Iterator[bytes]:
         """The rest. Raises DecodeError when the compressed stream is not at its end."""
@@ -148,7 +149,7 @@ class _ZstdStream:
     _SLICE_OCTETS = 128
 
     def __init__(self) -> None:
-        self._stream = zstandard.ZstdDecompressor(max_window_size=_MEMORY_LIMIT_OCTETS).decompressobj()
+        self._stream = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_OCTETS).decompressobj()
         self.unused_data = b""
 
     @property
@@ -174,7 +175,7 @@ def _new_stream(encoding: ContentEncoding) -> _Stream:
         case ContentEncoding.BZIP2:
             return _LibraryStream(bz2.BZ2Decompressor())
         case ContentEncoding.XZ:
-            return _LibraryStream(lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY_LIMIT_OCTETS))
+            return _LibraryStream(lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_OCTETS))
         case _:
             return _ZstdStream()
 
@@ -199,7 +200,7 @@ class _Decompressor:
                     if text:
                         yield self._budget.take(text)
             except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError) as error:
-                raise DecodeError(f"not {self._encoding.value}, or damaged") from error
+                raise DecodeError(f"not {self._encoding.value}, damaged, or its window is too large") from error
             if not self._stream.eof:
                 return
             self._is_between = True

@@ -92,6 +92,27 @@ def test_any_octets_decode_or_are_an_error(encoding: ContentEncoding) -> None:
             decode(encoding, bytes(bad), step=50)
 
 
+def test_the_strongest_levels_of_common_tools_are_read() -> None:
+    assert decode(ContentEncoding.XZ, lzma.compress(TEXT, preset=9 | lzma.PRESET_EXTREME)) == TEXT
+    assert decode(ContentEncoding.ZSTD, zstandard.ZstdCompressor(level=19).compress(TEXT)) == TEXT
+    assert decode(ContentEncoding.BZIP2, bz2.compress(TEXT, 9)) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("encoding", "stored"),
+    [
+        (
+            ContentEncoding.XZ,
+            lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 27}]),
+        ),
+        (ContentEncoding.ZSTD, bytes.fromhex("28b52ffd 00 90 010000")),  # a frame head that asks for a 256 MiB window
+    ],
+)
+def test_a_stream_that_asks_for_too_much_memory_is_refused(encoding: ContentEncoding, stored: bytes) -> None:
+    with pytest.raises(DecodeError, match="window is too large"):
+        decode(encoding, stored)
+
+
 @each_compression
 def test_a_compressed_object_is_known_by_its_first_octets(encoding: ContentEncoding) -> None:
     stored = COMPRESS[encoding](TEXT)
