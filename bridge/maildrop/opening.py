@@ -102,8 +102,7 @@ class OpenMaildrop:
         """The highest message number that this view ever retrieved (LAST of RFC 1460), 0 for none."""
         seen = await self._index.seen(self.maildrop_id, self._held.lease.view_id)
         ids = self.snapshot.message_ids(1, self.snapshot.count)
-        earlier = next((number for number in range(len(ids), 0, -1) if ids[number - 1] in seen), 0)
-        return max(earlier, max(self._retrieved, default=0))
+        return next((number for number in range(len(ids), 0, -1) if ids[number - 1] in seen), 0)
 
     async def remove(self, numbers: Sequence[int]) -> RemoveOutcome:
         """UPDATE: decide in one transaction, then clear the objects as far as the budget goes.
