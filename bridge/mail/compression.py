@@ -44,23 +44,24 @@ _MAGIC = {
     b"\xfd7zXZ\x00": ContentEncoding.XZ,
     b"\x28\xb5\x2f\xfd": ContentEncoding.ZSTD,
 }
-_BZIP2_BLOCK = b"1AY&SY"  # behind "BZh" and a digit
+_ZLIB_HEADS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # RFC 1950 section 2.2, without a dictionary
+_BZIP2_MARKS = (b"1AY&SY", b"\x17rE8P\x90")  # a block, or the end of an empty text; behind "BZh" and a digit
 MAGIC_OCTETS = 10  # how many first octets `detect_encoding` wants to see
 
 
 def detect_encoding(content_encoding: str, key: str, first_octets: bytes) -> ContentEncoding:
     """How the object is compressed, by its first octets: no mail begins like a gzip, bzip2, xz or zstd stream.
 
-    A zlib stream has no such mark, and needs `Content-Encoding: deflate` or a key that ends in `.zz` beside its check
-    bits. A header or suffix that the octets do not bear out is taken for a mistake: the object is plain.
+    A zlib stream is hardly marked, and needs `Content-Encoding: deflate` or a key that ends in `.zz` beside its first
+    two octets. A header or suffix that the octets do not bear out is taken for a mistake: the object is plain.
     """
     for magic, encoding in _MAGIC.items():
         if first_octets.startswith(magic):
             return encoding
-    if first_octets.startswith(b"BZh") and first_octets[4:MAGIC_OCTETS] == _BZIP2_BLOCK:
+    if first_octets.startswith(b"BZh") and first_octets[4:MAGIC_OCTETS] in _BZIP2_MARKS:
         return ContentEncoding.BZIP2
     says_zlib = content_encoding.strip().lower() == "deflate" or key.endswith(".zz")
-    if says_zlib and first_octets[:1] == b"\x78" and int.from_bytes(first_octets[:2], "big") % 31 == 0:
+    if says_zlib and first_octets.startswith(_ZLIB_HEADS):
         return ContentEncoding.ZLIB
     return ContentEncoding.IDENTITY
 

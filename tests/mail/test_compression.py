@@ -114,8 +114,9 @@ def test_a_stream_that_asks_for_too_much_memory_is_refused(encoding: ContentEnco
 
 
 @each_compression
-def test_a_compressed_object_is_known_by_its_first_octets(encoding: ContentEncoding) -> None:
-    stored = COMPRESS[encoding](TEXT)
+@pytest.mark.parametrize("text", [b"", TEXT])
+def test_a_compressed_object_is_known_by_its_first_octets(encoding: ContentEncoding, text: bytes) -> None:
+    stored = COMPRESS[encoding](text)
     header = "deflate" if encoding is ContentEncoding.ZLIB else ""
     assert detect_encoding(header, "mail.eml", stored[:10]) is encoding
 
@@ -125,6 +126,12 @@ def test_zlib_is_believed_only_when_something_says_so() -> None:
     assert detect_encoding("", "mail.eml", stored[:10]) is ContentEncoding.IDENTITY
     assert detect_encoding("", "mail.eml.zz", stored[:10]) is ContentEncoding.ZLIB
     assert detect_encoding("deflate", "mail.eml", b"x: a mail\r\n"[:10]) is ContentEncoding.IDENTITY
+    assert detect_encoding("deflate", "mail.eml", b"x}: a mail\r\n"[:10]) is ContentEncoding.IDENTITY
+
+
+@pytest.mark.parametrize("level", range(-1, 10))
+def test_zlib_of_any_level_is_known(level: int) -> None:
+    assert detect_encoding("Deflate", "mail.eml", zlib.compress(TEXT, level)[:10]) is ContentEncoding.ZLIB
 
 
 @pytest.mark.parametrize("first", [b"", b"B", b"BZh9: a mail", b"Subject: a", b"\x1f"])
