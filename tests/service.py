@@ -160,3 +160,15 @@ def retrieve(client: poplib.POP3, number: int) -> bytes:
 
 def uidls(client: poplib.POP3) -> list[str]:
     return [line.split()[1].decode() for line in client.uidl()[1]]
+
+
+def add_account(environment: Mapping[str, str], name: str, password: str) -> None:
+    """By the command line, as an operator does."""
+    subprocess.run(
+        [sys.executable, "-m", "bridge", "account", "add", name, "--prefix", f"{name}/", "--password-stdin"],
+        input=password.encode(),
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        timeout=START_LIMIT_S,
+    )

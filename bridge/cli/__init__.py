@@ -12,12 +12,12 @@ from contextlib import AbstractAsyncContextManager
 
 from bridge import __version__
 from bridge.accounts.ports import AccountError, AccountsUnavailable, LoginNameTaken
-from bridge.cli import account, check, maildrop, migrate, removal, serve, session, settings
+from bridge.cli import account, check, dev, maildrop, migrate, removal, serve, session, settings
 from bridge.cli.context import CommandError, Context, Migrated, Tools
 from bridge.maildrop.errors import MaildropError, StoreUnavailable
 from bridge.settings import Settings, SettingsError
 
-_NOUNS = (serve, migrate, check, settings, account, maildrop, session, removal)
+_NOUNS = (dev, serve, migrate, check, settings, account, maildrop, session, removal)
 
 _DESCRIPTION = "POP3 and POP3S for mail in S3, with its memory in Postgres."
 _EPILOG = """\

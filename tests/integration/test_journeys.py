@@ -272,6 +272,6 @@ def test_a_session_leaves_one_summary_line_and_nothing_secret(service: Service, 
         pass
     service.stop()
     log = service.log()
-    assert '"retrieved_count": 1' in log or '"retr": 1' in log or '"retr_count": 1' in log
+    assert '"retrieved_count": 1' in log
     for secret in (PASSWORD, "wrong secret", "A body", "Subject: hello"):
         assert secret not in log
