@@ -49,7 +49,8 @@ class MboxSplitter:
         seen = self._tail + stored
         offset = self._position - len(self._tail)
         ended: list[Extent] = []
-        at = max(0, len(self._tail) - len(_SEPARATOR) + 1)  # a separator that ended before this piece was found then
+        # a separator that ended before this piece was found then
+        at = len(self._tail) if self._in_separator else max(0, len(self._tail) - len(_SEPARATOR) + 1)
         while True:
             if self._in_separator:
                 at = seen.find(b"\n", at)

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from bridge.accounts.model import ClientAddress, IpNetwork
 from bridge.server.proxy_header import ProxyHeader, ProxyHeaderError, parse_proxy_header, unmapped
 from bridge.server.tls import TlsContexts
-from bridge.server.wire import TLS_SHUTDOWN_TIMEOUT_S, Wire
+from bridge.server.wire import Wire
 from bridge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,6 @@ class Listener:
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=None if context is None else self._doors.tls_handshake_timeout_s,
-                ssl_shutdown_timeout=None if context is None else TLS_SHUTDOWN_TIMEOUT_S,
             )
         except OSError as error:  # ssl.SSLError and ConnectionError too: reset, no TLS, too slow
             if tls_active:

@@ -15,10 +15,7 @@ from typing import cast
 _MAX_UNREAD_OCTETS = 65_536  # then the client has to wait until the driver reads
 _MAX_UNSENT_OCTETS = 65_536  # then the driver has to wait until the client reads
 _STALL_CHECKS = 4  # looks at a waiting write within its time limit
-_LONGEST_CHECK_S = 1.0  # between two of them
-_LINGER_S = 2.0  # how long a closed connection waits for the client to hang up
-# The loop's own limit for saying goodbye in TLS would drop what a slow client has not taken yet: `close` has the limits.
-TLS_SHUTDOWN_TIMEOUT_S = 86_400.0
+_LINGER_S = 2.0  # how long a closed connection takes in what the client still sends
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -74,11 +71,6 @@ class Wire(asyncio.Protocol):
         """As in `TLSv1.3`; None in clear."""
         tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
         return None if tls is None else str(tls.version())
-
-    @property
-    def has_ended(self) -> bool:
-        """The client ended the stream in order. In TLS that is the end of what it can be told, too."""
-        return (self._has_eof or self._is_lost) and not self._is_reset
 
     def unsent(self) -> tuple[int, int]:
         """Octets that wait here and in the kernel: when they change, the client has taken some.
@@ -146,12 +138,7 @@ class Wire(asyncio.Protocol):
         await self.write(reply, timeout_s=write_timeout_s)
         try:
             upgraded = await self._loop.start_tls(
-                transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=handshake_timeout_s,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT_S,
+                transport, self, context, server_side=True, ssl_handshake_timeout=handshake_timeout_s
             )
         except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
             self.abort()
@@ -178,8 +165,7 @@ class Wire(asyncio.Protocol):
                 await self._wait_until(lambda: transport.get_write_buffer_size() == 0 or self._has_eof, timeout_s)
                 await self._wait_until(lambda: self._has_eof, _LINGER_S)
             transport.close()
-            await self._wait_until(lambda: self._is_lost or self.unsent() == (0, 0), timeout_s)
-            await self._wait_until(lambda: self._is_lost, _LINGER_S)
+            await self._wait_until(lambda: self._is_lost, timeout_s)
         except (WireError, OSError):
             transport.close()
         finally:
@@ -321,7 +307,7 @@ class Wire(asyncio.Protocol):
             now = self._loop.time()
             if now >= stalled_at:
                 raise WriteStalled
-            await self._wait(min(stalled_at, now + min(timeout_s / _STALL_CHECKS, _LONGEST_CHECK_S)))
+            await self._wait(min(stalled_at, now + timeout_s / _STALL_CHECKS))
             if (unsent_now := self.unsent()) != unsent:
                 unsent = unsent_now
                 stalled_at = self._loop.time() + timeout_s
