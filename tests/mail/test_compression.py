@@ -51,9 +51,21 @@ def test_text_comes_back_whatever_the_pieces(encoding: ContentEncoding, step: in
 
 
 @each_compression
-def test_several_streams_in_a_row_are_one_text(encoding: ContentEncoding) -> None:
-    stored = COMPRESS[encoding](TEXT) + COMPRESS[encoding](b"more\r\n")
-    assert decode(encoding, stored, step=13) == TEXT + b"more\r\n"
+@pytest.mark.parametrize("step", [1, 13, 65_536])
+@pytest.mark.parametrize("padding", [b"", bytes(4), bytes(512)])
+def test_several_streams_in_a_row_padded_or_not_are_one_text(
+    encoding: ContentEncoding, step: int, padding: bytes
+) -> None:
+    stored = COMPRESS[encoding](TEXT) + padding + COMPRESS[encoding](b"more\r\n") + padding
+    assert decode(encoding, stored, step=step) == TEXT + b"more\r\n"
+
+
+@each_encoding
+def test_the_limit_itself_is_not_too_much(encoding: ContentEncoding) -> None:
+    stored = COMPRESS[encoding](TEXT)
+    assert decode(encoding, stored, limit=len(TEXT)) == TEXT
+    with pytest.raises(TextTooLong):
+        decode(encoding, stored, limit=len(TEXT) - 1)
 
 
 @each_compression
@@ -105,7 +117,7 @@ def test_the_strongest_levels_of_common_tools_are_read() -> None:
             ContentEncoding.XZ,
             lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 27}]),
         ),
-        (ContentEncoding.ZSTD, bytes.fromhex("28b52ffd 00 90 010000")),  # a frame head that asks for a 256 MiB window
+        (ContentEncoding.ZSTD, bytes.fromhex("28b52ffd 00 88 010000")),  # a frame head that asks for a 128 MiB window
     ],
 )
 def test_a_stream_that_asks_for_too_much_memory_is_refused(encoding: ContentEncoding, stored: bytes) -> None:
