@@ -92,7 +92,11 @@ class S3ObjectStore:
                 if http_status(error) == 416:  # nothing lies in the range
                     return None
                 raise
-            return S3Body(bucket, key, answer, read_timeout_s=self._read_timeout_s)
+            try:
+                return S3Body(bucket, key, answer, read_timeout_s=self._read_timeout_s)
+            except KeyError as missing:
+                answer["Body"].close()
+                raise _incomplete("get", missing) from None
 
         body = None if octet_count == 0 else await self._ask("get", ask)
         if body is None:
@@ -136,7 +140,10 @@ class S3ObjectStore:
     async def put_object(self, bucket: str, key: str, body: bytes, metadata: Mapping[str, str]) -> ObjectRef:
         async def ask() -> ObjectRef:
             answer = await self._client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=metadata)
-            return ObjectRef(bucket, key, answer["ETag"].strip('"'), answer.get("VersionId"))
+            try:
+                return ObjectRef(bucket, key, answer["ETag"].strip('"'), answer.get("VersionId"))
+            except KeyError as missing:
+                raise _incomplete("put", missing) from None
 
         return await self._ask("put", ask, more_time_s=len(body) / _SLOWEST_UPLOAD_OCTETS_PER_S)
 
@@ -165,10 +172,17 @@ class S3ObjectStore:
 
 
 def _described(bucket: str, key: str, answer: Any) -> StoredObject:  # noqa: ANN401 - HEAD and GET answer alike
-    modified_at: datetime = answer["LastModified"]
-    return StoredObject(
-        ref=ObjectRef(bucket, key, answer["ETag"].strip('"'), answer.get("VersionId")),
-        stored_octets=answer["ContentLength"],
-        modified_at=modified_at,
-        storage_class=answer.get("StorageClass"),
-    )
+    try:
+        modified_at: datetime = answer["LastModified"]
+        return StoredObject(
+            ref=ObjectRef(bucket, key, answer["ETag"].strip('"'), answer.get("VersionId")),
+            stored_octets=answer["ContentLength"],
+            modified_at=modified_at,
+            storage_class=answer.get("StorageClass"),
+        )
+    except KeyError as missing:
+        raise _incomplete("head", missing) from None
+
+
+def _incomplete(operation: str, missing: KeyError) -> StoreUnavailable:
+    return StoreUnavailable(f"{operation}: the store's answer lacks {missing}: is there a proxy between that cuts it?")
