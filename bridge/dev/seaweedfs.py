@@ -13,6 +13,8 @@ from typing import Self
 import aiohttp
 
 from bridge.dev.child import Child, DevError, free_port, is_port_free
+from bridge.s3.clients import S3Options, s3_client
+from bridge.s3.errors import STORE_ERRORS
 
 _GRPC_OFFSET = 10_000  # each of its servers also listens that much higher
 _PROBE_TIMEOUT_S = 2.0
@@ -90,14 +92,29 @@ class EmbeddedS3:
                 "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             },
         )
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)) as http:
+        options = S3Options(
+            endpoint_url=self.endpoint_url,
+            region="us-east-1",
+            path_style=True,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+            connect_timeout_s=_PROBE_TIMEOUT_S,
+            read_timeout_s=_PROBE_TIMEOUT_S,
+        )
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)) as http,
+            s3_client(options) as client,
+        ):
 
             async def is_ready() -> bool:
                 try:
                     async with http.get(f"{self.endpoint_url}/healthz") as answer:
-                        return answer.status == 200
-                except (aiohttp.ClientError, TimeoutError):
+                        if answer.status != 200:
+                            return False
+                    await client.head_bucket(Bucket=self.bucket)  # made by the server a while after it is healthy
+                except STORE_ERRORS:
                     return False
+                return True
 
             await self.child.wait_until_ready(is_ready, timeout_s=self._start_timeout_s)
 

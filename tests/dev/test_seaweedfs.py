@@ -39,6 +39,7 @@ def client_of(server: EmbeddedS3, *, secret: str | None = None):
 async def test_the_bucket_is_there_at_once_and_objects_outlast_a_restart(state_dir: Path) -> None:
     async with EmbeddedS3(state_dir) as server:
         client = client_of(server)
+        await asyncio.to_thread(client.head_bucket, Bucket="mail")  # first: a put would make the bucket
         await asyncio.to_thread(client.put_object, Bucket="mail", Key="a/1", Body=b"kept")
         client.close()
     async with EmbeddedS3(state_dir) as server:
