@@ -1,18 +1,19 @@
 """Mail to try the product with: samples of what real mail holds, or a person's own."""
 
 import base64
-import mailbox
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.dev.child import DevError
+from bridge.mail.mbox import Extent, FromUnquoter, MboxSplitter
 
 _HEAD = "From: Ada <ada@example.com>\r\nTo: demo@example.com\r\nDate: Wed, 25 Nov 2026 10:{minute:02}:00 +0000\r\n"
+_PIECE_OCTETS = 1 << 20
 
 
 def sample_messages() -> Iterator[tuple[str, bytes]]:
-    """A dozen messages, the same each time, as (name, octets)."""
+    """A dozen messages and an empty object, the same each time, as (name, octets)."""
     bodies: list[tuple[str, bytes]] = [
         ("Welcome", b"This mail lies in S3.\r\n"),
         ("=?utf-8?B?R3LDvMOfZSBhdXMgS8O2bG4=?=", b"An encoded subject.\r\n"),
@@ -30,6 +31,7 @@ def sample_messages() -> Iterator[tuple[str, bytes]]:
         head = _HEAD.format(minute=number) + f"Subject: {subject}\r\n"
         yield f"sample-{number:02}.eml", head.encode() + (b"" if body.startswith(b"MIME") else b"\r\n") + body
     yield "sample-11.eml", (_HEAD.format(minute=11) + "Subject: A header without a body\r\n").encode()
+    yield "sample-12.eml", b""
 
 
 def _attachment(octet_count: int) -> bytes:
@@ -43,15 +45,12 @@ def _attachment(octet_count: int) -> bytes:
 def read_mail(path: Path) -> Iterator[tuple[str, bytes]]:
     """The messages of a Maildir, an mbox file or a folder of .eml files, as (name, octets); nothing is changed there.
 
-    Raises DevError when the path is none of these.
+    Raises DevError, before the first message, when the path is none of these.
     """
     if path.is_file():
-        with path.open("rb") as file:
-            if not file.read(5).startswith(b"From "):
-                raise DevError(f"{path} is no mbox file: it does not begin with a 'From ' line")
-        return ((f"{path.name}-{key:06}.eml", box.get_bytes(key)) for box in [_mbox(path)] for key in box.keys())  # noqa: SIM118
-    folders = [path / "cur", path / "new"]
-    if all(folder.is_dir() for folder in folders):
+        return _read_mbox(path)
+    folders = [folder for folder in (path / "cur", path / "new") if folder.is_dir()]
+    if folders:
         files = sorted(file for folder in folders for file in folder.iterdir() if file.is_file())
     else:
         files = sorted(path.glob("*.eml"))
@@ -60,5 +59,21 @@ def read_mail(path: Path) -> Iterator[tuple[str, bytes]]:
     return ((file.name, file.read_bytes()) for file in files)
 
 
-def _mbox(path: Path) -> "mailbox.mbox":
-    return mailbox.mbox(path, create=False)
+def _read_mbox(path: Path) -> Iterator[tuple[str, bytes]]:
+    splitter = MboxSplitter()
+    extents: list[Extent] = []
+    with path.open("rb") as file:
+        if not file.read(5).startswith(b"From "):
+            raise DevError(f"{path} is no mbox file: it does not begin with a 'From ' line")
+        file.seek(0)
+        while piece := file.read(_PIECE_OCTETS):
+            extents += splitter.feed(piece)
+        extents += splitter.finish()
+    return ((f"{path.name}-{number:06}.eml", _cut(path, extent)) for number, extent in enumerate(extents))
+
+
+def _cut(path: Path, extent: Extent) -> bytes:
+    with path.open("rb") as file:
+        file.seek(extent.first_octet)
+        unquoter = FromUnquoter()
+        return unquoter.feed(file.read(extent.stored_octets)) + unquoter.finish()

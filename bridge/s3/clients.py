@@ -40,7 +40,7 @@ async def s3_client(options: S3Options) -> "AsyncIterator[S3Client]":
         region_name=options.region,
     )
     config = AioConfig(
-        s3={"addressing_style": "path" if options.path_style else "auto"},
+        s3={"addressing_style": "path" if options.path_style else "virtual"},
         request_checksum_calculation=options.request_checksum_calculation,
         # Only an object's whole body could be validated, and bodies are read in pieces, by ranges: lengths are compared
         # instead, and messages have a digest of their own.

@@ -106,3 +106,27 @@ async def test_a_broken_off_creation_is_begun_anew(state_dir: Path) -> None:
     (state_dir / "password").write_text("half")
     async with EmbeddedPostgres(state_dir) as server:
         assert await ask(server.url, "SELECT 1") == 1
+
+
+async def test_without_user_namespaces_root_runs_it_as_nobody_or_hears_what_is_in_the_way(state_dir: Path) -> None:
+    # Without PATH no `unshare` is found; for an ordinary user this is a start like any other.
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _ABANDON,
+        str(state_dir),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": "/nonexistent"},
+    )
+    assert parent.stdout is not None
+    assert parent.stderr is not None
+    if await asyncio.wait_for(parent.stdout.readline(), 60) == b"up\n":
+        assert (state_dir / "data").stat().st_uid != 0
+        parent.kill()
+        await asyncio.wait_for(parent.wait(), 10)
+        async with EmbeddedPostgres(state_dir) as server:
+            assert await ask(server.url, "SELECT 1") == 1
+    else:
+        assert b"the user nobody cannot reach" in await asyncio.wait_for(parent.stderr.read(), 10)
+    await asyncio.wait_for(parent.communicate(), 10)
