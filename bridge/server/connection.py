@@ -24,6 +24,7 @@ from bridge.maildrop.errors import (
 )
 from bridge.maildrop.opening import MaildropService, OpenMaildrop
 from bridge.maildrop.reading import MessageReader
+from bridge.pop3.body import BodyEncoder
 from bridge.pop3.events import (
     DrainNeeded,
     EndReason,
@@ -122,7 +123,7 @@ class _Connection:
     # From greeting to end
 
     async def serve(self) -> EndReason:
-        reason = EndReason.INTERNAL_ERROR
+        reason = EndReason.DRAINED  # what stays when the process ends and cancels this
         with self._rooms.drain.joined(self), self._metrics.open_sessions.track_inprogress():
             try:
                 reason = await self._converse_and_release()
@@ -200,14 +201,19 @@ class _Connection:
         data = self._session.data_to_send()
         if not data:
             return
-        if self._session.state is not SessionState.AUTHORIZATION:
-            await self._wire.write(data, timeout_s=self._limits.write_timeout_s)
-            return
+        is_logging_in = self._session.state is SessionState.AUTHORIZATION
         try:
-            async with asyncio.timeout_at(self._login_deadline):  # a client that reads slowly does not get more time
+            # A client that reads slowly does not get more time to log in.
+            async with asyncio.timeout_at(self._login_deadline) if is_logging_in else contextlib.nullcontext():
                 await self._wire.write(data, timeout_s=self._limits.write_timeout_s)
         except TimeoutError:
             raise WriteStalled from None
+        except ConnectionLost:
+            # Said goodbye in TLS behind its last command: it cannot hear these replies, but what it asked is done. A
+            # message that it does not get still ends the session, and then nothing is removed.
+            if not self._wire.has_ended:
+                raise
+        self._silent_since = self._loop.time()
 
     async def _receive(self) -> None:
         """Feed what comes to the session, or end it."""
@@ -313,10 +319,28 @@ class _Connection:
             self._session.refuse_message(_message_refusal(error))
 
     async def _send_body(self, maildrop: OpenMaildrop, request: MessageRequested, chunks: AsyncIterator[bytes]) -> None:
-        """One piece is always held back: status line and first octets, last octets and end mark leave in one write."""
         announced = maildrop.snapshot.octets(request.number)
         encoder = self._session.begin_message()
         self._in_message = True
+        try:
+            await self._send_encoded(maildrop, encoder, chunks, announced)
+        finally:
+            self._octets += encoder.canonical_octets
+            self._metrics.message_octets_sent.inc(encoder.canonical_octets)
+        self._session.end_message()
+        self._in_message = False
+        self._silent_since = self._loop.time()
+        if request.body_lines is None:
+            maildrop.note_retrieved(request.number)
+            self._retrieved_count += 1
+            self._metrics.messages_retrieved.inc()
+        else:
+            self._top_count += 1
+
+    async def _send_encoded(
+        self, maildrop: OpenMaildrop, encoder: BodyEncoder, chunks: AsyncIterator[bytes], announced: int
+    ) -> None:
+        """One piece is always held back: status line and first octets, last octets and end mark leave in one write."""
         held = self._session.data_to_send()
         is_first = True
         async for chunk in chunks:
@@ -332,21 +356,11 @@ class _Connection:
                 held = encoded
             if encoder.is_satisfied:
                 break
-        self._octets += encoder.canonical_octets
-        self._metrics.message_octets_sent.inc(encoder.canonical_octets)
         is_whole = encoder.is_satisfied or encoder.canonical_octets == announced
         if not is_whole or encoder.canonical_octets > announced:
             self._metrics.octets_mismatches.inc()
             raise _MessageCut(f"{announced} octets were announced, {encoder.canonical_octets} came")
         await self._wire.write(held + encoder.finish(), timeout_s=self._limits.write_timeout_s)
-        self._session.end_message()
-        self._in_message = False
-        if request.body_lines is None:
-            maildrop.note_retrieved(request.number)
-            self._retrieved_count += 1
-            self._metrics.messages_retrieved.inc()
-        else:
-            self._top_count += 1
 
     async def _find_last(self, maildrop: OpenMaildrop) -> None:
         try:

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from bridge.accounts.model import ClientAddress, IpNetwork
 from bridge.server.proxy_header import ProxyHeader, ProxyHeaderError, parse_proxy_header, unmapped
 from bridge.server.tls import TlsContexts
-from bridge.server.wire import Wire
+from bridge.server.wire import TLS_SHUTDOWN_TIMEOUT_S, Wire
 from bridge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -81,12 +81,12 @@ class Listener:
         return tuple(listening.getsockname()[1] for listening in self._listening)
 
     async def start(self) -> None:
-        """Bind and accept. Raises PortInUse."""
+        """Bind and accept. Raises PortInUse, and OSError when the address is not ours or the port not allowed."""
         try:
             self._listening.append(_listen(self._doors.host, self._doors.pop3_port))
             if self._doors.pop3s_port is not None:
                 self._listening.append(_listen(self._doors.host, self._doors.pop3s_port))
-        except PortInUse:
+        except (PortInUse, OSError):
             for listening in self._listening:
                 listening.close()
             raise
@@ -105,6 +105,8 @@ class Listener:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for listening in self._listening:
+            listening.close()  # of a task that was cancelled before it began
 
     async def _accept(self, listening: socket.socket, tls_active: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -171,6 +173,7 @@ class Listener:
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=None if context is None else self._doors.tls_handshake_timeout_s,
+                ssl_shutdown_timeout=None if context is None else TLS_SHUTDOWN_TIMEOUT_S,
             )
         except OSError as error:  # ssl.SSLError and ConnectionError too: reset, no TLS, too slow
             if tls_active:

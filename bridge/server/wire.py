@@ -15,7 +15,10 @@ from typing import cast
 _MAX_UNREAD_OCTETS = 65_536  # then the client has to wait until the driver reads
 _MAX_UNSENT_OCTETS = 65_536  # then the driver has to wait until the client reads
 _STALL_CHECKS = 4  # looks at a waiting write within its time limit
-_LINGER_S = 2.0  # how long a closed connection takes in what the client still sends
+_LONGEST_CHECK_S = 1.0  # between two of them
+_LINGER_S = 2.0  # how long a closed connection waits for the client to hang up
+# The loop's own limit for a goodbye in TLS would drop what a slow client has not taken yet: `close` has the limits.
+TLS_SHUTDOWN_TIMEOUT_S = 86_400.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -48,6 +51,9 @@ class Wire(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        # Kept beside the transport, which in TLS forgets them when it is closed.
+        self._socket: socket.socket | None = None
+        self._tls: ssl.SSLObject | None = None
         self._unread: list[bytes] = []
         self._unread_octets = 0
         self._has_eof = False
@@ -69,8 +75,12 @@ class Wire(asyncio.Protocol):
     @property
     def tls_version(self) -> str | None:
         """As in `TLSv1.3`; None in clear."""
-        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
-        return None if tls is None else str(tls.version())
+        return None if self._tls is None else str(self._tls.version())
+
+    @property
+    def has_ended(self) -> bool:
+        """The client ended the stream in order. In TLS that is the end of what it can be told, too."""
+        return (self._has_eof or self._is_lost) and not self._is_reset
 
     def unsent(self) -> tuple[int, int]:
         """Octets that wait here and in the kernel: when they change, the client has taken some.
@@ -78,10 +88,10 @@ class Wire(asyncio.Protocol):
         The loop alone would not tell: to it a socket is writable again only when much of its buffer is free, and a slow
         client would look dead for minutes.
         """
-        if self._transport is None or self._is_lost:
+        if self._transport is None or self._socket is None or self._is_lost:
             return 0, 0
         try:
-            answer = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            answer = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
             in_kernel: int = struct.unpack("i", answer)[0]
         except OSError:  # closed, or a system that does not tell
             in_kernel = 0
@@ -138,7 +148,12 @@ class Wire(asyncio.Protocol):
         await self.write(reply, timeout_s=write_timeout_s)
         try:
             upgraded = await self._loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=handshake_timeout_s
+                transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=handshake_timeout_s,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT_S,
             )
         except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
             self.abort()
@@ -159,28 +174,30 @@ class Wire(asyncio.Protocol):
         self._unread.clear()
         self._resume_reading()
         try:
-            if transport.get_extra_info("ssl_object") is None and not self._has_eof:
-                # Closing with unread octets would reset the connection, and the last reply could be lost with it.
-                transport.write_eof()
-                await self._wait_until(lambda: transport.get_write_buffer_size() == 0 or self._has_eof, timeout_s)
-                await self._wait_until(lambda: self._has_eof, _LINGER_S)
-            transport.close()
-            await self._wait_until(lambda: self._is_lost, timeout_s)
-        except (WireError, OSError):
-            transport.close()
+            with contextlib.suppress(WireError, OSError):
+                if self._tls is None and not self._has_eof:
+                    # Closing with unread octets would reset the connection, and the last reply could be lost with it.
+                    transport.write_eof()
+                    await self._wait_until(lambda: transport.get_write_buffer_size() == 0 or self._has_eof, timeout_s)
+                    await self._wait_until(lambda: self._has_eof, _LINGER_S)
+                if not transport.is_closing():  # in TLS a second close would break the transport
+                    transport.close()
+                await self._wait_until(lambda: self._is_lost or self.unsent() == (0, 0), timeout_s)
+                await self._wait_until(lambda: self._is_lost, _LINGER_S)
         finally:
             if not self._is_lost:
-                transport.abort()
+                transport.abort()  # what the kernel holds still goes out
 
     def abort(self) -> None:
         """Reset the connection; nothing more is sent."""
-        if self._transport is None or self._is_lost:
+        if self._transport is None or self._socket is None or self._is_lost:
             return
         # Without this the kernel would still deliver what it holds and end the stream in order.
-        with contextlib.suppress(OSError):  # closed already
-            raw = self._transport.get_extra_info("socket")
-            with socket.socket(fileno=os.dup(raw.fileno())) as duplicate:
-                duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        with (
+            contextlib.suppress(OSError),  # closed already
+            socket.socket(fileno=os.dup(self._socket.fileno())) as duplicate,
+        ):
+            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
         self._lose(is_reset=True)
 
@@ -212,7 +229,7 @@ class Wire(asyncio.Protocol):
         self._has_eof = True
         self._wake()
         # In clear the other direction stays open: what was asked is answered. TLS closes both.
-        return self._transport is not None and self._transport.get_extra_info("ssl_object") is None
+        return self._tls is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(is_reset=exc is not None)
@@ -228,6 +245,8 @@ class Wire(asyncio.Protocol):
 
     def _use(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._socket = transport.get_extra_info("socket")
+        self._tls = transport.get_extra_info("ssl_object")
         self._reading_paused = False
         self._writing_paused = False
         transport.set_write_buffer_limits(high=_MAX_UNSENT_OCTETS)
@@ -307,7 +326,7 @@ class Wire(asyncio.Protocol):
             now = self._loop.time()
             if now >= stalled_at:
                 raise WriteStalled
-            await self._wait(min(stalled_at, now + timeout_s / _STALL_CHECKS))
+            await self._wait(min(stalled_at, now + min(timeout_s / _STALL_CHECKS, _LONGEST_CHECK_S)))
             if (unsent_now := self.unsent()) != unsent:
                 unsent = unsent_now
                 stalled_at = self._loop.time() + timeout_s

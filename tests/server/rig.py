@@ -1,10 +1,11 @@
 """A server on loopback sockets over rooms made of plain data, and clients that see every octet and every segment."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
@@ -70,11 +71,8 @@ class Listing:
     def octets_range(self, first: int, last: int) -> Sequence[int]:
         return self.announced[first - 1 : last]
 
-    def uidls_range(self, first: int, last: int) -> Sequence[str]:
-        return [self.uidl(number) for number in range(first, last + 1)]
-
     def uidl_range(self, first: int, last: int) -> Sequence[str]:
-        return self.uidls_range(first, last)
+        return [self.uidl(number) for number in range(first, last + 1)]
 
 
 class FakeOpenMaildrop:
@@ -95,7 +93,7 @@ class FakeOpenMaildrop:
         self.retrieved.append(number)
 
     async def last_seen_number(self) -> int:
-        return 0
+        return self._drop.last_seen_number
 
     async def remove(self, numbers: Sequence[int]) -> RemoveOutcome:
         return await asyncio.shield(asyncio.create_task(self._remove(numbers)))
@@ -124,6 +122,8 @@ class FakeMaildrops:
     refused_count: int = 0
     fail_open: Exception | None = None
     fail_message: Exception | None = None
+    unreadable: Mapping[int, Exception] = field(default_factory=dict)
+    last_seen_number: int = 0
     fail_behind_octets: int | None = None
     before_remove: Callable[[], Awaitable[None]] = nothing
     before_chunk: Callable[[], Awaitable[None]] = nothing
@@ -159,6 +159,8 @@ class FakeReader:
     async def open(self, message: int, *, body_lines: int | None) -> AsyncIterator[AsyncIterator[bytes]]:
         drop = self._maildrops
         await drop.before_chunk()
+        if message in drop.unreadable:
+            raise drop.unreadable[message]
         if drop.fail_message is not None and drop.fail_behind_octets is None:
             raise drop.fail_message
         yield self._chunks(drop.messages[message - 1])
@@ -278,9 +280,11 @@ class Client:
         return head + found
 
     async def rest(self) -> bytes:
-        """All octets to the end of the stream."""
+        """All octets to the end of the stream; then this end hangs up, too."""
         while octets := await self.segment():
             self._unread += octets
+        with contextlib.suppress(OSError):
+            self.shut()
         rest, self._unread = self._unread, b""
         return rest
 

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 
 import pytest
@@ -77,15 +78,24 @@ async def test_pipelined_messages_are_answered_whole_and_in_order(rig: Rig) -> N
         assert await client.line() == b"+OK 3 6000006\r\n"
 
 
-@pytest.mark.parametrize("octets", [*range(4_090, 4_103), *range(65_530, 65_543)])
-async def test_the_end_mark_of_any_length_comes_whole(rig: Rig, octets: int) -> None:
-    rig.maildrops.messages = [b"x" * (octets - 2) + b"\r\n"]
-    rig.maildrops.chunk_octets = 4_096
-    async with rig, Client(rig.ports[0]) as client:
+@pytest.mark.parametrize("way", ["clear", "tls"])
+@pytest.mark.parametrize("chunk_octets", [4_096, 65_536])
+async def test_the_end_mark_behind_any_length_comes_at_once_and_in_one_piece(
+    rig: Rig, chunk_octets: int, way: str
+) -> None:
+    lengths = [edge + more for edge in (4_096, 8_192, 16_384, 65_536) for more in range(-6, 7)]
+    rig.maildrops.messages = [b"x" * (octets - 2) + b"\r\n" for octets in lengths]
+    rig.maildrops.chunk_octets = chunk_octets
+    async with rig, Client(rig.ports[way == "tls"], tls=trusting(pair()[0]) if way == "tls" else None) as client:
         await client.login()
-        await client.send(b"RETR 1\r\n")
-        assert (await client.until(b"\r\n.\r\n")).endswith(b"x\r\n.\r\n")
-        assert await client.command(b"NOOP") == b"+OK done nothing\r\n"
+        for number, octets in enumerate(lengths, 1):
+            await client.send(b"RETR %d\r\n" % number)
+            received = b""
+            while not received.endswith(b"\r\n.\r\n"):
+                assert not received.endswith((b"\r\n.\r", b"\r\n.")), "the end mark was cut"
+                received += await client.segment()
+            assert len(received) == len(b"+OK %d octets\r\n" % octets) + octets + 3
+            assert await client.command(b"NOOP") == b"+OK done nothing\r\n"
 
 
 async def test_a_small_message_with_its_status_line_and_end_mark_is_one_segment(rig: Rig) -> None:
@@ -131,6 +141,7 @@ async def test_a_source_that_fails_midway_never_makes_a_false_end(rig: Rig) -> N
                 received += await client.segment()
     assert b"\r\n.\r\n" not in received
     assert await rig.end() is EndReason.MESSAGE_CUT
+    assert rig.sample("message_octets_sent_total") == 50_000
     assert rig.maildrops.removed == [] and rig.maildrops.holder is None
 
 
@@ -286,15 +297,21 @@ async def test_a_silent_session_ends_without_a_word_and_removes_nothing(rig: Rig
 
 async def test_time_spent_in_the_server_is_not_the_clients_silence(rig: Rig) -> None:
     rig.limits = QUICK
+    rig.maildrops.before_chunk = lambda: asyncio.sleep(3 * QUICK.idle_timeout_s)
+    async with rig, Client(rig.ports[0]) as client:
+        await client.send(LOGIN + b"RETR 1\r\nNOOP\r\n")
+        assert (await client.rest()).endswith(b"hello\r\n.\r\n+OK done nothing\r\n")
+        assert await rig.end() is EndReason.IDLE
 
-    async def slow() -> None:
-        await asyncio.sleep(3 * QUICK.idle_timeout_s)
 
-    rig.maildrops.before_chunk = slow
+async def test_each_command_begins_the_time_of_silence_anew(rig: Rig) -> None:
+    rig.limits = ConnectionLimits(idle_timeout_s=0.5)
+    loop = asyncio.get_running_loop()
     async with rig, Client(rig.ports[0]) as client:
         await client.login()
-        await client.send(b"RETR 1\r\n")
-        assert (await client.until(b"\r\n.\r\n")).startswith(b"+OK 21 octets")
+        logged_in_at = loop.time()
+        while loop.time() < logged_in_at + 2 * rig.limits.idle_timeout_s:
+            assert await client.command(b"NOOP") == b"+OK done nothing\r\n"
 
 
 async def test_a_slow_reader_is_neither_idle_nor_stalled_as_long_as_it_takes_octets(rig: Rig) -> None:
@@ -335,6 +352,30 @@ async def test_the_time_to_log_in_is_not_prolonged_by_octets(rig: Rig) -> None:
         dripping = asyncio.create_task(drip())
         assert await rig.end() is EndReason.LOGIN_TOO_SLOW
         await dripping
+
+
+async def test_clients_that_are_slow_to_log_in_keep_nobody_out(rig: Rig) -> None:
+    async with rig, contextlib.AsyncExitStack() as stack:
+        for _ in range(50):
+            slow = await stack.enter_async_context(Client(rig.ports[0]))
+            await slow.send(b"U")
+        async with Client(rig.ports[0]) as client:
+            await client.login()
+            assert await client.command(b"QUIT") == b"+OK bye\r\n"
+
+
+async def test_a_session_that_the_end_of_the_process_cuts_removes_nothing_and_gives_the_maildrop_back(
+    rig: Rig,
+) -> None:
+    async with rig, Client(rig.ports[0]) as client:
+        await client.login()
+        await client.command(b"DELE 1")
+        assert rig.listener is not None
+        await rig.listener.close()
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
+    assert rig.maildrops.removed == [] and rig.maildrops.holder is None
+    assert rig.sample("session_ends_total", reason="drained") == 1
 
 
 async def test_a_line_without_end_is_refused_and_not_kept(rig: Rig) -> None:
@@ -488,6 +529,44 @@ async def test_a_close_notify_behind_quit_does_not_keep_the_update_from_being_do
         await rig.end()
     assert rig.maildrops.removed == [1] and rig.maildrops.holder is None
     assert not [entry for entry in caplog.records if entry.levelno > logging.INFO]
+
+
+async def test_a_session_whose_goodbye_comes_with_it_in_tls_is_carried_out(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rig, Client(rig.ports[1], tls=trusting(pair()[0])) as client:
+        await client.line()
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # the commands and close_notify in one segment
+        await client.send(LOGIN + b"STAT\r\nDELE 1\r\nQUIT\r\n")
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(client.socket.unwrap)  # type: ignore[attr-defined]
+        assert await rig.end() is EndReason.QUIT
+    assert rig.maildrops.removed == [1] and rig.maildrops.holder is None
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("way", ["close_notify", "end of stream"])
+async def test_a_message_that_a_client_in_tls_did_not_wait_for_keeps_its_quit_from_removing(rig: Rig, way: str) -> None:
+    has_left = asyncio.Event()
+    rig.logins.before = has_left.wait  # type: ignore[assignment]
+    async with rig, Client(rig.ports[1], tls=trusting(pair()[0])) as client:
+        await client.line()
+        await client.send(LOGIN + b"RETR 1\r\nDELE 1\r\nQUIT\r\n")
+        assert (await client.line()).startswith(b"+OK")
+        if way == "close_notify":
+            await asyncio.to_thread(client.socket.unwrap)  # type: ignore[attr-defined]
+        else:
+            await asyncio.to_thread(hang_up, client.socket)
+        has_left.set()
+        assert await rig.end() is EndReason.CONNECTION_LOST
+    assert rig.maildrops.removed == [] and rig.maildrops.holder is None
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End the stream without the goodbye of TLS, and wait until the server has seen it."""
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(1_000_000):
+        continue
 
 
 async def test_a_big_message_is_sent_whole_through_tls(rig: Rig) -> None:

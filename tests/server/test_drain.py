@@ -69,6 +69,23 @@ async def test_an_update_that_runs_comes_to_its_end(rig: Rig) -> None:
     assert rig.maildrops.removed == [1]
 
 
+async def test_behind_a_long_transfer_a_client_has_its_pause_to_go_on_in(rig: Rig) -> None:
+    loop = asyncio.get_running_loop()
+    pause_s = 1.0
+    go_on = asyncio.Event()
+    rig.maildrops.before_chunk = go_on.wait  # type: ignore[assignment]
+    async with rig, Client(rig.ports[0]) as client:
+        await client.login()
+        await client.send(b"RETR 1\r\n")
+        draining = start_drain(rig, idle_s=pause_s)
+        loop.call_later(1.2 * pause_s, go_on.set)
+        assert (await client.until(b"\r\n.\r\n")).startswith(b"+OK 21 octets")
+        await client.command(b"DELE 1")
+        assert await client.command(b"QUIT") == b"+OK bye\r\n"
+        assert await draining == DrainReport(ended_count=1, cut_count=0)
+    assert rig.maildrops.removed == [1]
+
+
 async def test_a_session_that_works_goes_on_until_it_pauses(rig: Rig) -> None:
     async with rig, Client(rig.ports[0]) as client:
         await client.login()

@@ -1,15 +1,18 @@
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import socket
 from dataclasses import replace
 
 import pytest
 
+from bridge.accounts.model import ClientAddress
 from bridge.pop3.events import EndReason
 from bridge.server.listener import Doors, Listener, PortInUse
 from bridge.server.tls import TlsContexts
+from bridge.server.wire import Wire
 from bridge.telemetry.metrics import Metrics
 from tests.server.certificates import pair, trusting
 from tests.server.rig import LIMIT_S, LOGIN, Client, Rig
@@ -182,15 +185,55 @@ async def test_resets_at_any_point_leave_no_descriptor_and_no_traceback(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with rig:
-        for round_number in range(60):
+        async with Client(rig.ports[1], tls=trusting(pair()[0])) as warm:  # threads and imports have their descriptors
+            await warm.line()
+        await rig.end()
+        before = open_descriptor_count()
+        for round_number in range(120):
             async with Client(rig.ports[round_number % 2]) as client:
                 if round_number % 3:
                     await client.send((LOGIN + b"RETR 1\r\nQUIT\r\n")[: round_number % 40])
                 client.reset()
         async with asyncio.timeout(LIMIT_S):
-            await rig.drain.all_ended()
+            while open_descriptor_count() > before:
+                await asyncio.to_thread(open_descriptor_count)  # turns of the loop
     assert rig.sample("open_sessions") == 0
     assert not [entry for entry in caplog.records if entry.exc_info]
+
+
+def open_descriptor_count() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+async def test_doors_that_close_as_soon_as_they_opened_leave_no_socket(rig: Rig) -> None:
+    async with rig:
+        port = rig.ports[0]
+        assert rig.listener is not None
+        await rig.listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+
+
+async def test_an_address_that_is_not_ours_leaves_no_door_half_open(rig: Rig) -> None:
+    rig.doors = Doors("192.0.2.1", 0, 0)
+    before = open_descriptor_count()
+    with pytest.raises(OSError):
+        await rig.__aenter__()
+    assert open_descriptor_count() == before
+
+
+async def test_a_client_over_ipv6_is_served_and_known_by_its_network(metrics: Metrics) -> None:
+    seen: asyncio.Queue[ClientAddress] = asyncio.Queue()
+
+    async def serve(wire: Wire, client: ClientAddress, tls_active: bool) -> None:
+        seen.put_nowait(client)
+
+    listener = Listener(Doors("::1", 0, None), serve, tls=None, metrics=metrics)
+    await listener.start()
+    with socket.create_connection(("::1", listener.ports[0])):
+        async with asyncio.timeout(LIMIT_S):
+            assert str((await seen.get()).network) == "::/64"
+    await listener.close()
 
 
 async def test_a_busy_port_is_said_by_name(rig: Rig) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -6,9 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bridge.server.wire import ConnectionLost, Interrupted, Wire, WriteStalled
+from bridge.server.tls import TlsContexts
+from bridge.server.wire import TLS_SHUTDOWN_TIMEOUT_S, ConnectionLost, Interrupted, Wire, WriteStalled
+from tests.server.certificates import pair, trusting
 
 LIMIT_S = 20.0
+FLOOD_OCTETS = 60_000_000  # more than any buffer of the kernel
 
 
 @asynccontextmanager
@@ -24,6 +28,50 @@ async def connected() -> AsyncIterator[tuple[Wire, socket.socket]]:
             yield wire, theirs
         wire.abort()
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def connected_by(way: str, tls: TlsContexts) -> AsyncIterator[tuple[Wire, socket.socket]]:
+    """In clear, behind STLS, or in TLS from the first octet."""
+    if way == "clear":
+        async with connected() as ends:
+            yield ends
+    elif way == "stls":
+        async with connected() as (wire, client):
+            with await upgraded(wire, client, tls) as client_in_tls:
+                yield wire, client_in_tls
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            theirs = socket.create_connection(listening.getsockname())
+            ours, _ = listening.accept()
+        ours.setblocking(False)
+        wire = Wire()
+        async with asyncio.timeout(LIMIT_S):
+            shaking = asyncio.create_task(asyncio.to_thread(shake_hands, theirs))
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: wire, ours, ssl=tls.current(), ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT_S
+            )
+            with await shaking as client:
+                yield wire, client
+            wire.abort()
+            await asyncio.sleep(0)
+
+
+async def upgraded(wire: Wire, client: socket.socket, tls: TlsContexts) -> socket.socket:
+    starting = asyncio.create_task(
+        wire.start_tls(tls.current(), reply=b"+OK\r\n", write_timeout_s=LIMIT_S, handshake_timeout_s=LIMIT_S)
+    )
+    assert await asyncio.to_thread(client.recv, 100) == b"+OK\r\n"
+    shaken = await asyncio.to_thread(shake_hands, client)
+    assert await starting == b""
+    return shaken
+
+
+def shake_hands(client: socket.socket) -> socket.socket:
+    return trusting(pair()[0]).wrap_socket(client, server_hostname="localhost")
+
+
+WAYS = pytest.mark.parametrize("way", ["clear", "stls", "tls"])
 
 
 def reset(connection: socket.socket) -> None:
@@ -119,8 +167,24 @@ async def test_a_client_that_is_not_read_has_to_wait_and_loses_nothing() -> None
         await sending
 
 
-async def test_a_write_that_moves_nothing_stalls_and_holds_little() -> None:
-    async with connected() as (wire, _):
+@WAYS
+async def test_a_client_that_floods_a_wire_that_is_not_read_is_held_up(way: str, tls: TlsContexts) -> None:
+    def flood(client: socket.socket) -> int:
+        client.settimeout(0.3)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < FLOOD_OCTETS:
+                sent += client.send(b"NOOP\r\n" * 10_000)
+        return sent
+
+    async with connected_by(way, tls) as (wire, client):
+        assert await asyncio.to_thread(flood, client) < FLOOD_OCTETS
+        assert len(await wire.read(timeout_s=LIMIT_S)) < 1_000_000
+
+
+@WAYS
+async def test_a_write_that_moves_nothing_stalls_and_holds_little(way: str, tls: TlsContexts) -> None:
+    async with connected_by(way, tls) as (wire, _):
         with pytest.raises(WriteStalled):
             while True:
                 await wire.write(b"x" * 65_536, timeout_s=0.05)
@@ -138,8 +202,64 @@ async def test_closing_delivers_the_last_words_though_octets_were_not_read() -> 
         await closing
 
 
-async def test_closing_gives_up_on_a_client_that_takes_nothing() -> None:
-    async with connected() as (wire, _):
+@WAYS
+async def test_closing_delivers_all_that_was_written_to_a_slow_client(way: str, tls: TlsContexts) -> None:
+    async with connected_by(way, tls) as (wire, client):
+        stalled = False
+        written = 0
+        while not stalled:
+            try:
+                written += 65_536
+                await wire.write(b"x" * 65_536, timeout_s=0.05)
+            except WriteStalled:
+                stalled = True
+        closing = asyncio.create_task(wire.close(timeout_s=LIMIT_S))
+        received = 0
+        while octets := await asyncio.to_thread(client.recv, 1_000_000):
+            received += len(octets)
+        assert received == written
+        client.close()
+        await closing
+
+
+async def test_a_client_that_does_not_hang_up_in_tls_is_let_go(tls: TlsContexts) -> None:
+    async with connected_by("tls", tls) as (wire, _):
+        await wire.write(b"+OK bye\r\n", timeout_s=LIMIT_S)
+        await wire.close(timeout_s=LIMIT_S)
+        with pytest.raises(ConnectionLost):
+            await wire.write(b"x", timeout_s=LIMIT_S)
+
+
+async def test_an_end_of_stream_in_order_is_told_from_a_reset(tls: TlsContexts) -> None:
+    async with connected_by("tls", tls) as (wire, client):
+        assert not wire.has_ended
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(client.unwrap)  # type: ignore[attr-defined]
+        assert await wire.read(timeout_s=LIMIT_S) == b""
+        assert wire.has_ended
+        with pytest.raises(ConnectionLost):
+            await wire.write(b"x", timeout_s=LIMIT_S)
+    async with connected() as (wire, client):
+        reset(client)
+        with pytest.raises(ConnectionLost):
+            await wire.read(timeout_s=LIMIT_S)
+        assert not wire.has_ended
+
+
+async def test_octets_that_came_in_clear_behind_stls_are_given_back_and_no_reply_is_sent(tls: TlsContexts) -> None:
+    async with connected() as (wire, client):
+        wire.data_received(b"CAPA\r\n")
+        given_back = await wire.start_tls(
+            tls.current(), reply=b"+OK\r\n", write_timeout_s=LIMIT_S, handshake_timeout_s=LIMIT_S
+        )
+        assert given_back == b"CAPA\r\n" and wire.tls_version is None
+        await wire.write(b"-ERR\r\n", timeout_s=LIMIT_S)
+        assert await asyncio.to_thread(client.recv, 100) == b"-ERR\r\n"
+
+
+@WAYS
+async def test_closing_gives_up_on_a_client_that_takes_nothing(way: str, tls: TlsContexts) -> None:
+    async with connected_by(way, tls) as (wire, _):
         with pytest.raises(WriteStalled):
             while True:
                 await wire.write(b"x" * 65_536, timeout_s=0.02)
