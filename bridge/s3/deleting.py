@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from bridge.maildrop.errors import MaildropError, ObjectGone, ObjectUnreadable
 from bridge.maildrop.model import DeleteOutcome, DeleteResult, ObjectRef, StoredObject
-from bridge.s3.errors import error_code
+from bridge.s3.errors import BucketMissing, error_code, http_status
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -56,10 +56,32 @@ async def delete_looked_at(
             outcomes[ref] = DeleteOutcome(ref, DeleteResult.CHANGED, "another object stands under the key")
 
     await _at_once(look_at, refs)
+    gone = [ref for ref, outcome in outcomes.items() if outcome.result is DeleteResult.GONE]
+    if gone:
+        # An answer to HEAD does not say whether the object is missing or its whole bucket, as after a wrong setting.
+        outcomes.update((outcome.ref, outcome) for outcome in await _confirm_gone(client, gone, ask))
     standing = [ref for ref in dict.fromkeys(refs) if ref not in outcomes]
     if standing:
         outcomes.update((outcome.ref, outcome) for outcome in await _delete(client, standing, ask))
     return [outcomes[ref] for ref in refs]
+
+
+async def _confirm_gone(client: "S3Client", refs: Sequence[ObjectRef], ask: Ask) -> Sequence[DeleteOutcome]:
+    async def is_bucket_there() -> bool:
+        try:
+            await client.head_bucket(Bucket=refs[0].bucket)
+        except ClientError as error:
+            if http_status(error) not in (403, 404):
+                raise
+            return http_status(error) == 403  # there, but not ours to look at
+        return True
+
+    try:
+        if await ask("head", is_bucket_there):
+            return [DeleteOutcome(ref, DeleteResult.GONE) for ref in refs]
+        raise BucketMissing("delete: the bucket is not there: check its name and region, and the store's address")
+    except MaildropError as error:
+        return [_failure(ref, error) for ref in refs]
 
 
 async def _delete(client: "S3Client", refs: Sequence[ObjectRef], ask: Ask) -> Sequence[DeleteOutcome]:
@@ -107,7 +129,8 @@ def _judged(ref: ObjectRef, code: str | None) -> DeleteOutcome:
 
 
 def _failure(ref: ObjectRef, error: MaildropError) -> DeleteOutcome:
-    result = DeleteResult.REFUSED if isinstance(error, ObjectUnreadable) else DeleteResult.FAILED
+    is_final = isinstance(error, ObjectUnreadable) and not isinstance(error, BucketMissing)
+    result = DeleteResult.REFUSED if is_final else DeleteResult.FAILED
     return DeleteOutcome(ref, result, str(error))
 
 

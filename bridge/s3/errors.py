@@ -17,7 +17,6 @@ _UNREADABLE = {
     "InvalidRequest": "the store calls the request invalid for this object: is it under a customer's own key (SSE-C)?",
     "KeyTooLongError": "the key is too long",
     "MethodNotAllowed": "the store does not allow this",
-    "NoSuchBucket": "the bucket is not there: check its name and region",
 }
 _UNAVAILABLE = {
     "AuthorizationHeaderMalformed": "check BRIDGE_S3__REGION",
@@ -30,6 +29,10 @@ _UNAVAILABLE = {
     "SignatureDoesNotMatch": "the secret is not the access key's: check the credentials",
     "SlowDown": "the store asks for fewer requests",
 }
+
+
+class BucketMissing(ObjectUnreadable):
+    """Nothing of the bucket can be read; but what lies in it is neither gone nor refused to us."""
 
 
 def error_code(error: ClientError) -> str:
@@ -54,6 +57,8 @@ def translated(error: BaseException, operation: str) -> MaildropError:
             return ObjectChanged(f"{operation}: another object stands there")
         if code.startswith("KMS.") and "Throttling" not in code:
             return ObjectUnreadable(f"{operation}: {code}: check the policy of the KMS key")
+        if code == "NoSuchBucket":
+            return BucketMissing(f"{operation}: {code}: the bucket is not there: check its name and region")
         if code in _UNREADABLE:
             return ObjectUnreadable(f"{operation}: {code}: {_UNREADABLE[code]}")
         hint = _UNAVAILABLE.get(code, "the store does not answer as it should")

@@ -231,6 +231,12 @@ async def test_deleting_nothing_is_nothing(shop: Shop) -> None:
     assert list(await shop.store.delete_objects([])) == []
 
 
+async def test_nothing_is_called_gone_because_its_bucket_is_missing(shop: Shop) -> None:
+    outcomes = await shop.store.delete_objects([ObjectRef("nobodys-bucket", key, "00") for key in ("a", "b")])
+    assert [outcome.result for outcome in outcomes] == [DeleteResult.FAILED, DeleteResult.FAILED]
+    assert all("bucket is not there" in outcome.error for outcome in outcomes)
+
+
 async def test_a_bucket_that_is_not_there_is_told_apart_from_an_empty_one(shop: Shop) -> None:
     with pytest.raises(ObjectUnreadable):
         async for _ in shop.store.list_objects("nobodys-bucket", ""):

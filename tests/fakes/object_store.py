@@ -166,6 +166,8 @@ class FakeObjectStore:
         self.calls.append(("delete", ref.key))
         if ref.key in self._delete_answers:
             return DeleteOutcome(ref, *self._delete_answers[ref.key])
+        if ref.bucket not in self.bucket_names:
+            return DeleteOutcome(ref, DeleteResult.FAILED, "delete: the bucket is not there")
         found = self._objects.get((ref.bucket, ref.key))
         if found is not None and found.etag != ref.etag:
             return DeleteOutcome(ref, DeleteResult.CHANGED, "another object stands under the key")

@@ -76,15 +76,20 @@ async def test_single_deletes_are_judged_one_by_one() -> None:
             assert results(await store.delete_objects([ONE])) == [expected]
 
 
-async def test_a_batch_that_gets_no_answer_has_failed_for_all() -> None:
-    async with scripted(found(b""), found(b""), refusal(503, "SlowDown")) as (store, _):
+@pytest.mark.parametrize("said", [refusal(503, "SlowDown"), refusal(404, "NoSuchBucket")])
+async def test_a_batch_that_gets_no_answer_has_failed_for_all(said: Answer) -> None:
+    async with scripted(found(b""), found(b""), said) as (store, _):
         assert results(await store.delete_objects([ONE, TWO])) == [DeleteResult.FAILED, DeleteResult.FAILED]
 
 
 @pytest.mark.parametrize(
     ("looks", "expected"),
     [
-        ([Answer(404)], DeleteResult.GONE),
+        ([Answer(404), Answer(200)], DeleteResult.GONE),
+        ([Answer(404), Answer(403)], DeleteResult.GONE),
+        ([Answer(404), Answer(404)], DeleteResult.FAILED),  # the bucket is missing
+        ([Answer(404), Answer(500)], DeleteResult.FAILED),
+        ([Answer(403), refusal(404, "NoSuchBucket")], DeleteResult.FAILED),
         ([found(b"", etag="e2")], DeleteResult.CHANGED),
         ([Answer(403), refusal(403, "AccessDenied")], DeleteResult.REFUSED),
         ([Answer(403), refusal(403, "RequestTimeTooSkewed")], DeleteResult.FAILED),

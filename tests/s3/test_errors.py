@@ -7,7 +7,7 @@ from botocore.exceptions import (
 )
 
 from bridge.maildrop.errors import MaildropError, ObjectChanged, ObjectGone, ObjectUnreadable, StoreUnavailable
-from bridge.s3.errors import translated
+from bridge.s3.errors import BucketMissing, translated
 
 
 def store_says(code: str, status: int) -> ClientError:
@@ -29,7 +29,7 @@ def store_says(code: str, status: int) -> ClientError:
         ("InvalidObjectState", 403, ObjectUnreadable),
         ("KMS.DisabledException", 400, ObjectUnreadable),
         ("KMS.NotFoundException", 400, ObjectUnreadable),
-        ("NoSuchBucket", 404, ObjectUnreadable),
+        ("NoSuchBucket", 404, BucketMissing),
         ("KMS.ThrottlingException", 400, StoreUnavailable),
         ("RequestTimeTooSkewed", 403, StoreUnavailable),
         ("ExpiredToken", 400, StoreUnavailable),
