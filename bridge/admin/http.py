@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +34,7 @@ class AdminServer:
         self._registry = registry
         self._host = host
         self._port = port
+        self._faults: Mapping[str, str] = {}  # as last logged
         application = web.Application()
         application.add_routes(
             [web.get("/livez", self._live), web.get("/readyz", self._ready), web.get("/metrics", self._metrics)]
@@ -66,11 +68,12 @@ class AdminServer:
 
     async def _ready(self, request: web.Request) -> web.Response:
         faults = await self._health.faults()
-        if not faults:
-            return web.Response(text="ready\n")
-        log.warning("not ready", extra={"faults": "; ".join(f"{name}: {fault}" for name, fault in faults.items())})
+        if faults != self._faults:  # not at every look of an orchestrator
+            self._faults = faults
+            what = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+            log.log(logging.WARNING if faults else logging.INFO, "readiness changed", extra={"faults": what})
         # The names only: what a fault says is for the log, not for whoever can reach this port.
-        return web.Response(status=503, text="".join(f"not ready: {name}\n" for name in faults))
+        return web.json_response({"ready": not faults, "failing": list(faults)}, status=503 if faults else 200)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

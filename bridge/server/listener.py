@@ -212,7 +212,7 @@ class Listener:
 
     def _refuse(self, connection: socket.socket, tls_active: bool, outcome: str) -> None:
         self._metrics.connections.labels(outcome).inc()
-        with connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), connection:
             connection.setblocking(False)
             if not tls_active:
                 connection.send(_TOO_MANY)

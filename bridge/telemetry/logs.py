@@ -20,7 +20,7 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], forma
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in _QUIET_LOGGERS:  # they log every connection and retry; what matters of it our rooms log themselves
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 class JsonFormatter(logging.Formatter):

@@ -62,6 +62,7 @@ class Metrics:
         self.removals_due = gauge("removals_due", "Decided removals whose objects are still to be deleted")
         self.removals_oldest_age = gauge("removals_oldest_age_seconds", "Age of the oldest of them, 0 for none")
         self.sync_messages = counter("sync_messages", "What listings found, by what became of it", "result")
+        self.sync_duration = histogram("sync_duration_seconds", "Time from the start of a listing to its end", _LONG_S)
         self.index_lag = histogram(
             "index_lag_seconds", "From an object's Last-Modified to its message being indexed", _LAG_S
         )

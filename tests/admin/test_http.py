@@ -1,3 +1,5 @@
+import json
+import logging
 import socket
 from collections.abc import AsyncIterator
 
@@ -41,6 +43,11 @@ async def get(server: AdminServer, path: str) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
+async def ready(server: AdminServer) -> tuple[int, object]:
+    status, text = await get(server, "/readyz")
+    return status, json.loads(text)
+
+
 async def test_a_process_that_answers_is_alive_though_its_dependencies_are_away(
     server: AdminServer, world: World
 ) -> None:
@@ -49,16 +56,32 @@ async def test_a_process_that_answers_is_alive_though_its_dependencies_are_away(
 
 
 async def test_readiness_names_what_fails_and_comes_back_by_itself(server: AdminServer, world: World) -> None:
-    assert await get(server, "/readyz") == (200, "ready\n")
+    assert await ready(server) == (200, {"ready": True, "failing": []})
     world.postgres_is_away = True
-    assert await get(server, "/readyz") == (503, "not ready: postgres\n")
+    assert await ready(server) == (503, {"ready": False, "failing": ["postgres"]})
     world.postgres_is_away = False
-    assert await get(server, "/readyz") == (200, "ready\n")
+    assert await ready(server) == (200, {"ready": True, "failing": []})
+
+
+async def test_a_change_of_readiness_is_logged_once_with_its_cause(
+    server: AdminServer, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="bridge.admin")
+    await ready(server)
+    world.postgres_is_away = True
+    await ready(server)
+    await ready(server)
+    world.postgres_is_away = False
+    await ready(server)
+    assert [(entry.levelno, entry.__dict__["faults"]) for entry in caplog.records] == [
+        (logging.WARNING, "postgres: ConnectionError: refused by 192.0.2.1"),
+        (logging.INFO, ""),
+    ]
 
 
 async def test_a_draining_process_is_not_ready(server: AdminServer, world: World) -> None:
     world.is_draining = True
-    assert await get(server, "/readyz") == (503, "not ready: draining\n")
+    assert await ready(server) == (503, {"ready": False, "failing": ["draining"]})
 
 
 async def test_metrics_are_shown(server: AdminServer) -> None:

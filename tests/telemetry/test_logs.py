@@ -1,9 +1,14 @@
+import contextlib
 import io
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from typing import Literal
 
 from bridge.telemetry.logs import JsonFormatter, TextFormatter, configure_logging
+
+QUIET = ("aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "urllib3")
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -50,17 +55,35 @@ def test_a_traceback_stays_within_the_one_line() -> None:
         assert "\n" not in line and "ValueError: why" in line
 
 
-def test_chatty_libraries_are_quiet_and_our_rooms_are_heard() -> None:
-    root = logging.getLogger()
-    before, level, errors = root.handlers[:], root.level, sys.stderr
+@contextlib.contextmanager
+def listening(level: Literal["info", "error"]) -> Iterator[list[str]]:
+    """The messages that reach standard error; the process' logging is as before afterwards."""
+    loggers = [logging.getLogger(name) for name in (None, *QUIET)]
+    handlers, levels, errors = loggers[0].handlers[:], [logger.level for logger in loggers], sys.stderr
     sys.stderr = heard = io.StringIO()
+    messages: list[str] = []
     try:
-        configure_logging("info", "json")
+        configure_logging(level, "json")
+        yield messages
+    finally:
+        sys.stderr = errors
+        loggers[0].handlers[:] = handlers
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)
+        messages += [json.loads(line)["message"] for line in heard.getvalue().splitlines()]
+
+
+def test_chatty_libraries_are_quiet_and_our_rooms_are_heard() -> None:
+    with listening("info") as messages:
         logging.getLogger("botocore.hooks").info("noise")
         logging.getLogger("asyncio").info("noise")
         logging.getLogger("bridge.s3").info("listing ended")
         logging.getLogger("bridge.s3").debug("detail")
-    finally:
-        sys.stderr = errors
-        root.handlers[:], root.level = before, level
-    assert [json.loads(line)["message"] for line in heard.getvalue().splitlines()] == ["listing ended"]
+    assert messages == ["listing ended"]
+
+
+def test_the_level_holds_for_libraries_too() -> None:
+    with listening("error") as messages:
+        logging.getLogger("botocore.hooks").warning("noise")
+        logging.getLogger("asyncio").error("a fault")
+    assert messages == ["a fault"]
