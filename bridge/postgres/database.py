@@ -177,6 +177,8 @@ class Database:
             trouble = _trouble_of(error, is_gone=_is_gone(connection))
             if trouble is None:
                 raise
+            if isinstance(error, asyncpg.InternalClientError):
+                _give_up(connection)  # whatever state it is in, nobody is to meet it again
             if getattr(error, "sqlstate", None) == _READ_ONLY_SQLSTATE:
                 # After a failover: all connections may lead to the old primary.
                 await self._pool.expire_connections()
@@ -245,6 +247,8 @@ def _trouble_of(error: Exception, *, is_gone: bool) -> _Trouble | None:
                 return _Trouble.LATE
             return None
         case OSError():  # TimeoutError too
+            return _Trouble.LOST
+        case asyncpg.InternalClientError():  # the server's goodbye came in just as the statement was begun
             return _Trouble.LOST
         case asyncpg.InterfaceError() if is_gone:
             return _Trouble.LOST

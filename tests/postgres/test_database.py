@@ -240,6 +240,18 @@ async def test_a_server_that_was_restarted_between_two_uses_is_not_noticed(datab
         assert await database.run("test", fetch(ONE), is_repeatable=True) == 1
 
 
+async def test_a_connection_whose_end_crossed_a_statement_is_given_up_and_the_statement_repeated(
+    database_url: str,
+) -> None:
+    async with faulty_proxy(database_url) as (proxy, url), Database(url) as database:
+        await database.run("test", fetch(ONE), is_repeatable=True)
+        work = Failing(asyncpg.InternalClientError("cannot switch to state 11"))
+        assert await database.run("test", work, is_repeatable=True) == 1
+        assert proxy.connection_count == 2
+        with pytest.raises(DatabaseUnavailable):
+            await database.run("test", Failing(asyncpg.InternalClientError("x")), is_repeatable=False)
+
+
 async def test_a_server_that_became_read_only_is_left_for_a_new_connection(database_url: str) -> None:
     async with faulty_proxy(database_url) as (proxy, url), Database(url) as database:
         await database.run("test", fetch(ONE), is_repeatable=True)
