@@ -194,7 +194,7 @@ async def run(settings: Settings, roles: frozenset[Role], stop: asyncio.Event, *
         tls = await _certificate(settings, metrics)
         listener = None
         if Role.POP3 in roles:
-            listener = await _open_doors(settings, tools, worker, tls, drain, metrics, stack)
+            listener = await _open_doors(settings, tools, worker, tls, drain, metrics, stop, stack)
         health = Health(
             {"postgres": _postgres_probe(tools)} | ({"certificate": _certificate_probe(tls)} if tls else {}),
             is_draining=lambda: drain.is_draining,
@@ -203,7 +203,7 @@ async def run(settings: Settings, roles: frozenset[Role], stop: asyncio.Event, *
         admin = AdminServer(health, metrics.registry, host=settings.admin.host, port=settings.admin.port)
         await stack.enter_async_context(admin)
         if tls is not None:
-            _keep(stack, tls.watch(poll_interval_s=settings.tls.reload_interval_s), "certificate")
+            _keep(stack, tls.watch(poll_interval_s=settings.tls.reload_interval_s), "certificate", stop)
         if Role.WORKER in roles:
             _start_worker(settings, tools, worker, metrics, stop, stack)
         log.info("ready", extra={"roles": sorted(roles), "ports": listener.ports if listener else ()})
@@ -233,6 +233,7 @@ async def _open_doors(
     tls: TlsContexts | None,
     drain: Drain,
     metrics: Metrics,
+    stop: asyncio.Event,
     stack: AsyncExitStack,
 ) -> Listener:
     server, maildrop = settings.server, settings.maildrop
@@ -297,7 +298,7 @@ async def _open_doors(
         tls=tls,
         metrics=metrics,
     )
-    _keep(stack, keeper.run(), "leases")
+    _keep(stack, keeper.run(), "leases", stop)
     stack.push_async_callback(keeper.close)
     stack.push_async_callback(listener.close)
     await listener.start()
@@ -335,19 +336,33 @@ def _start_worker(
         metrics.unexpected_errors.labels("worker").inc()
 
     interval_s = settings.removal.poll_interval_s
-    _keep(stack, run_again_and_again("removals", remove, interval_s=interval_s, stop=stop, on_error=count), "removals")
+    _keep(
+        stack,
+        run_again_and_again("removals", remove, interval_s=interval_s, stop=stop, on_error=count),
+        "removals",
+        stop,
+    )
     sync_interval_s = min(60.0, settings.sync.background_interval_s)
-    _keep(stack, run_again_and_again("sync", sync, interval_s=sync_interval_s, stop=stop, on_error=count), "sync")
+    _keep(stack, run_again_and_again("sync", sync, interval_s=sync_interval_s, stop=stop, on_error=count), "sync", stop)
 
 
-def _keep(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
-    """Run it until the stack is left; then it is cancelled and waited for."""
+def _keep(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str, stop: asyncio.Event) -> None:
+    """Run it until the stack is left; then it is cancelled and waited for.
+
+    What the process cannot work without has failed when it ends by itself: the process drains and ends too.
+    """
     task = asyncio.create_task(work, name=name)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not stop.is_set():
+            log.critical("a background task ended, the process stops", extra={"task": name}, exc_info=task.exception())
+            stop.set()
+
+    task.add_done_callback(ended)
 
     async def end() -> None:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
 
     stack.push_async_callback(end)
 
