@@ -20,7 +20,7 @@ class MessageReader:
     """Opens messages for RETR and TOP. One per process."""
 
     def __init__(self, store: ObjectStore, *, read_attempts: int, max_text_octets: int) -> None:
-        """`read_attempts`: how many GETs in a row may fail without a single octet."""
+        """`read_attempts`: so many failures with no octet between them, and the read is given up."""
         self._store = store
         self._read_attempts = read_attempts
         self._max_text_octets = max_text_octets
