@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.postgres_fixtures", "tests.s3_fixtures"]
+pytest_plugins = ["tests.postgres_fixtures", "tests.s3_fixtures", "tests.service_fixtures"]
