@@ -19,7 +19,12 @@ def add_parser(nouns: Nouns) -> None:
         _dev,
         examples="  pop3-bridge dev\n  pop3-bridge dev --mail ~/Maildir\n",
     )
-    parser.add_argument("--mail", type=Path, metavar="PATH", help="a Maildir, an mbox file or a folder of .eml files")
+    parser.add_argument(
+        "--mail",
+        type=Path,
+        metavar="PATH",
+        help="serve a copy of this: a Maildir, an mbox file or a folder of .eml files",
+    )
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="FOLDER", help="where all data is kept")
 
 
@@ -41,7 +46,9 @@ def _dev(context: Context, arguments: Namespace) -> int:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await stack.run(
             arguments.state.absolute(),
+            stack.OWN_LOGIN_NAME if arguments.mail else stack.SAMPLES_LOGIN_NAME,
             seed.read_mail(arguments.mail) if arguments.mail else seed.sample_messages(),
+            context.environment,
             stop,
             say=lambda text: print(text, flush=True),
         )
@@ -51,7 +58,9 @@ def _dev(context: Context, arguments: Namespace) -> int:
     try:
         uvloop.run(run())
     except (PortInUse, AdminPortInUse) as error:
-        raise CommandError(f"{error}: ports 1110, 1995 and 8110 must be free; is another one running?") from error
+        raise CommandError(
+            f"{error}: set BRIDGE_SERVER__POP3_PORT, BRIDGE_SERVER__POP3S_PORT or BRIDGE_ADMIN__PORT to a free one"
+        ) from error
     except DevError as error:
         raise CommandError(str(error)) from error
     return 0

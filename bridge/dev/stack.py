@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,15 +13,28 @@ from bridge.accounts.provisioning import MaildropWish
 from bridge.dev.certificate import local_certificate
 from bridge.dev.postgres import EmbeddedPostgres
 from bridge.dev.seaweedfs import EmbeddedS3
-from bridge.settings import Settings
+from bridge.settings import Settings, load_settings
 
-LOGIN_NAME = "demo"
-KEY_PREFIX = "demo/"
-_POP3_PORT, _POP3S_PORT, _ADMIN_PORT = 1110, 1995, 8110
+SAMPLES_LOGIN_NAME = "demo"
+OWN_LOGIN_NAME = "mine"  # whose mail is what `--mail` names
+_DEFAULTS = {
+    "BRIDGE_SERVER__HOST": "127.0.0.1",
+    "BRIDGE_SERVER__DRAIN_ACCEPT_GRACE_S": "0",
+    "BRIDGE_SERVER__DRAIN_IDLE_S": "0",
+    "BRIDGE_SERVER__DRAIN_TIMEOUT_S": "5",
+    "BRIDGE_LOGIN__CLEARTEXT_NETWORKS": "127.0.0.0/8",
+    "BRIDGE_ADMIN__HOST": "127.0.0.1",
+}
 
 
 async def run(
-    state_dir: Path, messages: Iterable[tuple[str, bytes]], stop: asyncio.Event, *, say: Callable[[str], None]
+    state_dir: Path,
+    login_name: str,
+    messages: Iterable[tuple[str, bytes]],
+    environment: Mapping[str, str],
+    stop: asyncio.Event,
+    *,
+    say: Callable[[str], None],
 ) -> None:
     """Start everything, serve until `stop` is set, and stop the children; their data stays in
     `state_dir`, which is there."""
@@ -31,67 +44,62 @@ async def run(
         say("Starting an S3 server ...")
         s3 = await stack.enter_async_context(EmbeddedS3(state_dir / "s3"))
         certificate = local_certificate(state_dir)
-        settings = Settings.model_validate(
+        settings = load_settings(
             {
-                "server": {
-                    "host": "127.0.0.1",
-                    "pop3_port": _POP3_PORT,
-                    "pop3s_port": _POP3S_PORT,
-                    "drain_accept_grace_s": 0,
-                    "drain_idle_s": 0,
-                    "drain_timeout_s": 5,
-                },
-                "tls": {"certificate_file": certificate.certificate_file, "key_file": certificate.key_file},
-                "login": {"cleartext_networks": "127.0.0.0/8"},
-                "postgres": {"url": postgres.url},
-                "s3": {
-                    "bucket": s3.bucket,
-                    "endpoint_url": s3.endpoint_url,
-                    "region": "us-east-1",
-                    "path_style": True,
-                    "access_key_id": s3.access_key_id,
-                    "secret_access_key": s3.secret_access_key,
-                },
-                "admin": {"host": "127.0.0.1", "port": _ADMIN_PORT},
-                "logs": {"level": "warning", "format": "text"},
+                **_DEFAULTS,
+                **{name: value for name, value in environment.items() if name.startswith("BRIDGE_")},
+                "BRIDGE_TLS__CERTIFICATE_FILE": str(certificate.certificate_file),
+                "BRIDGE_TLS__KEY_FILE": str(certificate.key_file),
+                "BRIDGE_POSTGRES__URL": postgres.url,
+                "BRIDGE_S3__BUCKET": s3.bucket,
+                "BRIDGE_S3__ENDPOINT_URL": s3.endpoint_url,
+                "BRIDGE_S3__REGION": "us-east-1",
+                "BRIDGE_S3__PATH_STYLE": "true",
+                "BRIDGE_S3__ACCESS_KEY_ID": s3.access_key_id,
+                "BRIDGE_S3__SECRET_ACCESS_KEY": s3.secret_access_key,
             }
         )
         await compose.migrate(settings)
-        password = await _prepare(settings, s3.bucket, state_dir, messages, say)
+        password = await _prepare(settings, login_name, state_dir, messages, say)
         ready = asyncio.Event()
         serving = asyncio.create_task(compose.run(settings, frozenset(compose.Role), stop, ready=ready))
         opening = asyncio.create_task(ready.wait())
         await asyncio.wait([serving, opening], return_when=asyncio.FIRST_COMPLETED)
         opening.cancel()
         if ready.is_set():
-            say(_card(password, s3, state_dir))
+            say(_card(login_name, password, settings, s3, state_dir))
         await serving
         say("Stopping ...")
 
 
 async def _prepare(
-    settings: Settings, bucket: str, state_dir: Path, messages: Iterable[tuple[str, bytes]], say: Callable[[str], None]
+    settings: Settings,
+    login_name: str,
+    state_dir: Path,
+    messages: Iterable[tuple[str, bytes]],
+    say: Callable[[str], None],
 ) -> str:
     """The account and its mail; mail that was loaded before is not loaded again. Gives the password."""
-    password_file = state_dir / "demo-password"
+    password_file = state_dir / f"{login_name}.password"
+    bucket, key_prefix = str(settings.s3.bucket), f"{login_name}/"
     async with compose.open_tools(settings) as tools:
         try:
-            await tools.provisioning.find(LOGIN_NAME)
+            await tools.provisioning.find(login_name)
             password = password_file.read_text()
         except (NoSuchAccount, FileNotFoundError):
             password = secrets.token_hex(6)
             with contextlib.suppress(NoSuchAccount):
-                await tools.provisioning.remove(LOGIN_NAME)
-            await tools.provisioning.add(LOGIN_NAME, password, MaildropWish(bucket=bucket, key_prefix=KEY_PREFIX))
+                await tools.provisioning.remove(login_name)
+            await tools.provisioning.add(login_name, password, MaildropWish(bucket=bucket))
             password_file.touch(mode=0o600)
             password_file.write_text(password)
-        loaded_file = state_dir / "loaded"
+        loaded_file = state_dir / f"{login_name}.loaded"
         loaded = set(loaded_file.read_text().splitlines()) if loaded_file.exists() else set()
         count = 0
         with loaded_file.open("a") as done:
             for name, octets in messages:
                 if name not in loaded:
-                    await tools.store.put_object(bucket, KEY_PREFIX + name, octets, {})
+                    await tools.store.put_object(bucket, key_prefix + name, octets, {})
                     done.write(name + "\n")
                     count += 1
         if count:
@@ -99,22 +107,23 @@ async def _prepare(
     return password
 
 
-def _card(password: str, s3: EmbeddedS3, state_dir: Path) -> str:
+def _card(login_name: str, password: str, settings: Settings, s3: EmbeddedS3, state_dir: Path) -> str:
+    pop3_port, pop3s_port = settings.server.pop3_port, settings.server.pop3s_port
     return f"""
   pop3-bridge is ready.
 
-    POP3 with STLS   127.0.0.1:{_POP3_PORT}
-    POP3S            127.0.0.1:{_POP3S_PORT}      (self-signed certificate: {state_dir}/certificate.pem)
-    health, metrics  http://127.0.0.1:{_ADMIN_PORT}/readyz  /metrics
-    account          {LOGIN_NAME}
+    POP3 with STLS   127.0.0.1:{pop3_port}
+    POP3S            127.0.0.1:{pop3s_port}      (self-signed certificate: {state_dir}/certificate.pem)
+    health, metrics  http://127.0.0.1:{settings.admin.port}/readyz  /metrics
+    account          {login_name}
     password         {password}
 
   Try:
-    curl -k --user {LOGIN_NAME}:{password} pop3s://127.0.0.1:{_POP3S_PORT}/
-    curl -k --user {LOGIN_NAME}:{password} pop3s://127.0.0.1:{_POP3S_PORT}/1
-    curl -k --ssl-reqd --user {LOGIN_NAME}:{password} pop3://127.0.0.1:{_POP3_PORT}/2
+    curl -k --user {login_name}:{password} pop3s://127.0.0.1:{pop3s_port}/
+    curl -k --user {login_name}:{password} pop3s://127.0.0.1:{pop3s_port}/1
+    curl -k --ssl-reqd --user {login_name}:{password} pop3://127.0.0.1:{pop3_port}/2
 
   Add mail: make run ARGS='--mail PATH' with a Maildir, an mbox file or a folder of .eml files; or put an object under
-    s3://{s3.bucket}/{KEY_PREFIX} at {s3.endpoint_url} (keys in {state_dir}/s3).
+    s3://{s3.bucket}/{login_name}/ at {s3.endpoint_url} (keys in {state_dir}/s3).
   Stop: Ctrl-C. Data stays in {state_dir}.
 """
