@@ -4,11 +4,12 @@ VENV ?= .venv
 ARGS ?=
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q install
 
-.PHONY: run test check lock clean
+.PHONY: run test check bench lock clean
 
 run: $(VENV)/.run ; @exec $(VENV)/bin/pop3-bridge dev $(ARGS)
 test: $(VENV)/.test ; $(VENV)/bin/python -m pytest $(ARGS)
 check: $(VENV)/.test ; $(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest $(ARGS)
+bench: $(VENV)/.test ; $(VENV)/bin/python -m benchmarks $(ARGS)
 lock: $(VENV)/.test ; sh requirements/lock
 clean: ; rm -rf $(VENV) $(VENV)-seed .state
 

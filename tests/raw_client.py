@@ -61,6 +61,17 @@ class RawClient:
                 return bytes(octets)
             octets += line[1:] if line.startswith(b".") else line
 
+    def octets(self, least_count: int) -> int:
+        """Throw a long multi-line reply away, fast; how many octets it had, at least `least_count`."""
+        count, tail = 0, b""
+        while not tail.endswith(b"\r\n.\r\n"):
+            data = self._file.read1(1_000_000)  # type: ignore[attr-defined]
+            assert data, "the connection ended within a multi-line reply"
+            count += len(data)
+            tail = (tail + data)[-5:]
+        assert count >= least_count
+        return count
+
     def login(self, name: str, password: str) -> None:
         self.ok(f"USER {name}")
         self.ok(f"PASS {password}")

@@ -1,0 +1,1 @@
+"""What operators pay for, measured on this machine: `make bench`."""
