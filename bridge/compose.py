@@ -61,6 +61,7 @@ _SYNC_BATCH_COUNT = 100
 class Role(StrEnum):
     POP3 = "pop3"
     WORKER = "worker"
+    ADMIN = "admin"  # health and metrics, which every process has
 
 
 class DatabaseProbe:
@@ -140,6 +141,7 @@ async def open_tools(settings: Settings, metrics: Metrics | None = None) -> Asyn
         accounts = PostgresAccountStore(database)
 
         def on_report(report: SyncReport) -> None:
+            metrics.sync_duration.observe(report.duration_s)
             metrics.count_sync(
                 listed=report.listed_count,
                 added=report.added_count,

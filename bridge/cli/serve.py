@@ -10,22 +10,28 @@ from bridge.cli.context import CommandError, Context, Nouns, add_command
 from bridge.settings import Settings
 from bridge.telemetry.logs import configure_logging
 
+_ROLES = ("pop3", "worker", "admin")
 _EXAMPLES = """\
   pop3-bridge serve                  POP3, worker, health and metrics in one process
   pop3-bridge serve pop3             POP3 alone; run as many as you like
   pop3-bridge serve worker           removals and background listings alone
+  pop3-bridge serve admin            health and metrics alone; the others have them too
 """
 
 
 def add_parser(nouns: Nouns) -> None:
     parser = add_command(nouns, "serve", "serve POP3 until SIGTERM or Ctrl-C", _serve, examples=_EXAMPLES)
-    parser.add_argument("roles", nargs="*", choices=["pop3", "worker", []], help="what to do here (default: all)")
+    parser.add_argument("roles", nargs="*", metavar="ROLE", help="pop3, worker or admin, several or (default) all")
 
 
 def _serve(context: Context, arguments: Namespace) -> int:
+    for role in arguments.roles:
+        if role not in _ROLES:
+            raise CommandError(f"there is no role {role}: choose from {', '.join(_ROLES)}")
     settings = context.settings()
     configure_logging(settings.logs.level, settings.logs.format)
-    if problems := settings.serving_problems():
+    problems = settings.serving_problems()
+    if problems and (not arguments.roles or "pop3" in arguments.roles):
         raise CommandError(problems[0])
     serve_until_signalled(settings, arguments.roles)
     return 0

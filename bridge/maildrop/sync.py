@@ -54,6 +54,7 @@ class SyncReport:
     unreadable_count: int = 0
     held_count: int = 0  # would have vanished at once: too many to believe; nothing was marked
     is_complete: bool = False  # listed whole, and all that was listed is indexed or unreadable
+    duration_s: float = 0.0
 
     def count(self, changes: ChangeReport) -> None:
         self.added_count += changes.added_count
@@ -165,6 +166,7 @@ class Syncer:
     async def _sync(self, maildrop_id: MaildropId, *, accept_loss: bool) -> SyncReport:
         maildrop = await self._index.maildrop(maildrop_id)
         report = SyncReport()
+        began_s = asyncio.get_running_loop().time()
         began_at = await self._index.begin_sync(maildrop_id)
         listed = await self._list(maildrop, report)
         comparison = await self._index.compare_listing(maildrop_id, listed, whole_since=began_at)
@@ -173,6 +175,7 @@ class Syncer:
         if is_indexed:
             await self._index.end_sync(maildrop_id, began_at)
             report.is_complete = True
+        report.duration_s = asyncio.get_running_loop().time() - began_s
         self._on_report(report)
         return report
 

@@ -3,6 +3,7 @@
 import poplib
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 
@@ -275,3 +276,32 @@ def test_a_session_leaves_one_summary_line_and_nothing_secret(service: Service, 
     assert '"retrieved_count": 1' in log
     for secret in (PASSWORD, "wrong secret", "A body", "Subject: hello"):
         assert secret not in log
+
+
+def test_health_metrics_and_an_orderly_end(service: Service, bucket: Bucket) -> None:
+    bucket.put("alice/1.eml", MAIL)
+    with service.login("alice") as client:
+        retrieve(client, 1)
+        client.dele(1)
+        client.quit()
+    assert service.http("/livez")[0] == 200
+    assert service.http("/readyz")[0] == 200
+    assert service.metric("pop3_bridge_messages_retrieved_total") == 1
+    assert service.metric("pop3_bridge_messages_removed_total") == 1
+    assert service.metric("pop3_bridge_octets_mismatches_total") == 0
+    assert service.metric("pop3_bridge_sync_duration_seconds_count") >= 1
+    assert service.metric("pop3_bridge_index_lag_seconds_count") == 1
+    assert service.stop() == 0
+    assert "Traceback" not in service.log()
+
+
+def test_a_worker_needs_no_certificate_and_ends_in_order(
+    environment: dict[str, str], bucket: Bucket, tmp_path: Path
+) -> None:
+    settings = {
+        name: value for name, value in environment.items() if not name.startswith(("BRIDGE_TLS", "BRIDGE_LOGIN"))
+    }
+    worker = Service(settings, tmp_path / "worker.log", roles=("worker",)).start()
+    assert worker.http("/livez")[0] == 200
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.log()
