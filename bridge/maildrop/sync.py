@@ -102,6 +102,13 @@ class Syncer:
         A sync that nobody waits for any more, because its clients left, is stopped. Raises what the sync raises:
         StoreUnavailable, ObjectUnreadable (the bucket), NoSuchMaildrop.
         """
+        deadline = asyncio.get_running_loop().time() + budget_s
+        # The listing of one that runs began before this call, and may have missed what came just before.
+        if maildrop_id in self._running and await self._join(maildrop_id, deadline) is None:
+            return None
+        return await self._join(maildrop_id, deadline)
+
+    async def _join(self, maildrop_id: MaildropId, deadline: float) -> SyncReport | None:
         running = self._running.get(maildrop_id)
         if running is None:
             task = asyncio.create_task(self._guarded(maildrop_id), name=f"sync of maildrop {maildrop_id}")
@@ -109,7 +116,8 @@ class Syncer:
             task.add_done_callback(lambda task: self._ended(maildrop_id, task))
         running.waiter_count += 1
         try:
-            done, _ = await asyncio.wait([running.task], timeout=budget_s)
+            left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+            done, _ = await asyncio.wait([running.task], timeout=left_s)
             if not done:
                 running.goes_on_alone = True
                 return None
