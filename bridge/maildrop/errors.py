@@ -47,6 +47,10 @@ class ObjectUnreadable(MaildropError):
     """The store or the object itself will not let it be read, and a retry will not cure that."""
 
 
+class ObjectDamaged(ObjectUnreadable):
+    """What the object holds cannot be served as mail: ciphertext, or a compressed stream that is broken."""
+
+
 class StoreUnavailable(MaildropError):
     """S3 or Postgres does not answer as it should; a retry may cure it."""
 

@@ -83,11 +83,12 @@ class LeaseKeeper:
                 await asyncio.sleep(pause_s)
 
     async def _acquire(self, maildrop_id: MaildropId, view_id: ViewId, login_delay_s: float) -> HeldLease:
+        holder = uuid4()
         acquiring = asyncio.create_task(
             self._leases.acquire(
                 maildrop_id,
                 view_id,
-                uuid4(),
+                holder,
                 lease_duration_s=self._lease_duration_s,
                 login_delay_s=login_delay_s,
                 takeover_idle_s=self._takeover_idle_s,
@@ -95,18 +96,21 @@ class LeaseKeeper:
         )
         try:
             acquired = await asyncio.shield(acquiring)
-        except asyncio.CancelledError:
-            # The statement may still succeed: its lease would lock the owner out until it expires.
-            self._own(self._release_late(acquiring))
+        except (asyncio.CancelledError, StoreUnavailable):
+            # The statement may still succeed, or have succeeded: its lease would lock the owner out until it expires.
+            self._own(self._abandon(acquiring, maildrop_id, view_id, holder))
             raise
         held = HeldLease(acquired, self)
         self._held[acquired.lease.holder] = held
         return held
 
-    async def _release_late(self, acquiring: "asyncio.Task[Acquired]") -> None:
+    async def _abandon(
+        self, acquiring: "asyncio.Task[Acquired]", maildrop_id: MaildropId, view_id: ViewId, holder: UUID
+    ) -> None:
         await asyncio.wait([acquiring])
-        if acquiring.exception() is None:
-            await self._release(acquiring.result().lease, by_quit=False)
+        error = acquiring.exception()
+        if error is None or isinstance(error, StoreUnavailable):
+            await self._bounded(self._leases.abandon(maildrop_id, view_id, holder), maildrop_id)
 
     async def give_back(self, held: HeldLease, *, by_quit: bool) -> None:
         """Called by HeldLease.release."""
@@ -120,13 +124,16 @@ class LeaseKeeper:
         return task
 
     async def _release(self, lease: Lease, *, by_quit: bool) -> None:
+        await self._bounded(self._leases.release(lease, by_quit=by_quit), lease.maildrop_id)
+
+    async def _bounded(self, release: Coroutine[Any, Any, None], maildrop_id: MaildropId) -> None:
         try:
             async with asyncio.timeout(self._release_timeout_s):
-                await self._leases.release(lease, by_quit=by_quit)
+                await release
         except (TimeoutError, StoreUnavailable) as error:
             log.warning(
                 "a lease could not be given back; it ends by itself",
-                extra={"maildrop_id": lease.maildrop_id, "error": str(error) or "time limit"},
+                extra={"maildrop_id": maildrop_id, "error": str(error) or "time limit"},
             )
 
     async def run(self) -> None:

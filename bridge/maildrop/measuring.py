@@ -5,7 +5,7 @@ import asyncio
 from bridge.ids import Uidl
 from bridge.mail.compression import MAGIC_OCTETS, ContentEncoding, DecodeError, decoder_for, detect_encoding
 from bridge.mail.measure import Measurer
-from bridge.maildrop.errors import ObjectUnreadable
+from bridge.maildrop.errors import ObjectDamaged
 from bridge.maildrop.model import ListedMessage, NewMessage
 from bridge.maildrop.ports import ObjectStore
 
@@ -19,12 +19,12 @@ async def measure_object(store: ObjectStore, listed: ListedMessage, *, max_text_
     """Read the object that stands under the listed key now, whole, in constant memory.
 
     The etag and the time of the answer are kept, not those of the listing. The UIDL is still empty. Raises ObjectGone,
-    ObjectUnreadable (also for ciphertext and for what does not decompress), StoreUnavailable.
+    ObjectUnreadable, ObjectDamaged (ciphertext, or what does not decompress), StoreUnavailable.
     """
     bucket, key = listed.object.ref.bucket, listed.object.ref.key
     async with store.open_object(bucket, key, etag=None) as body:
         if _ENVELOPE_KEYS & body.metadata.keys():
-            raise ObjectUnreadable("the object is encrypted on the client side")
+            raise ObjectDamaged("the object is encrypted on the client side")
         measurer = Measurer()
         encoding = ContentEncoding.IDENTITY
         decoder = None
@@ -40,11 +40,12 @@ async def measure_object(store: ObjectStore, listed: ListedMessage, *, max_text_
                     decoder = decoder_for(encoding, max_text_octets=max_text_octets)
                 for piece in decoder.feed(stored):
                     measurer.feed(piece)
-                await asyncio.sleep(0)  # hashing a long message is not to hold up other sessions
+                    await asyncio.sleep(0)  # hashing a long message is not to hold up other sessions
             for piece in decoder.finish() if decoder else ():
                 measurer.feed(piece)
+                await asyncio.sleep(0)
         except DecodeError as error:
-            raise ObjectUnreadable(f"the object does not decompress: {error}") from error
+            raise ObjectDamaged(f"the object does not decompress: {error}") from error
         return NewMessage(
             identity=listed.identity,
             part=0,

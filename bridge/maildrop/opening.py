@@ -118,19 +118,19 @@ class OpenMaildrop:
             [self.snapshot.message_id(number) for number in numbers],
             claim_duration_s=self._quit_delete_budget_s + _CLAIM_MARGIN_S,
         )
-        report = await self._clear(removals)
+        report = ClearingReport()
+        await self._clear(removals, report)
         return RemoveOutcome(len(removals) - report.refused_count, report.refused_count)
 
-    async def _clear(self, removals: Sequence[Removal]) -> ClearingReport:
+    async def _clear(self, removals: Sequence[Removal], report: ClearingReport) -> None:
         """The decision stands already: whatever fails here, the worker finishes it."""
         try:
             async with asyncio.timeout(self._quit_delete_budget_s):
-                return await self._worker.clear(removals)
+                await self._worker.clear(removals, report, may_put_back=True)
         except TimeoutError:
             await self._worker.hand_over(removals)
         except StoreUnavailable as error:
             log.warning("removals are left to the worker", extra={"count": len(removals), "error": str(error)})
-        return ClearingReport()
 
     async def release(self, *, by_quit: bool) -> None:
         """Keep what was retrieved, give the lease back. Idempotent."""
@@ -200,6 +200,8 @@ class MaildropService:
         if snapshot is None:
             snapshot = await self._index.load_snapshot(maildrop.maildrop_id)
             self._snapshots.put(maildrop.maildrop_id, snapshot)
+        if snapshot.count == 0 and not maildrop.is_indexed:
+            raise MaildropBeingPrepared("nothing of the mailbox could be indexed yet")
         return snapshot
 
     async def _sync(self, held: HeldLease) -> None:

@@ -163,6 +163,9 @@ class LeaseStore(Protocol):
     async def release(self, lease: Lease, *, by_quit: bool) -> None:
         """Give it back; no effect with an old token. `by_quit`: the login delay counts from now."""
 
+    async def abandon(self, maildrop_id: MaildropId, view_id: ViewId, holder: UUID) -> None:
+        """Free the view if this holder has it: for an acquire whose answer was lost."""
+
     async def break_lease(self, maildrop_id: MaildropId, view_id: ViewId) -> bool:
         """The operator's way out: frees the view and raises the token, so that the old holder can remove nothing."""
 

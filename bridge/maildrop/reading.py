@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from bridge.mail.canonical import Canonicaliser
 from bridge.mail.compression import ContentEncoding, DecodeError, decoder_for
-from bridge.maildrop.errors import ObjectUnreadable, StoreUnavailable
+from bridge.maildrop.errors import ObjectDamaged, StoreUnavailable
 from bridge.maildrop.model import IndexedMessage
 from bridge.maildrop.ports import ObjectStore
 
@@ -68,7 +68,7 @@ class MessageReader:
             for piece in decoder.finish():
                 yield piece
         except DecodeError as error:
-            raise ObjectUnreadable(f"the object does not decompress: {error}") from error
+            raise ObjectDamaged(f"the object does not decompress: {error}") from error
 
     async def _stored(self, message: IndexedMessage, first_octet: int, octet_count: int) -> AsyncGenerator[bytes, None]:
         """A range of the object, going on at the next octet under the same etag when the store breaks off."""

@@ -13,8 +13,6 @@ from bridge.maildrop.sync import Syncer
 
 log = logging.getLogger(__name__)
 
-_BATCH_COUNT = 1_000  # what one DeleteObjects takes
-
 
 @dataclass(slots=True)
 class ClearingReport:
@@ -36,41 +34,46 @@ class RemovalWorker:
         claim_duration_s: float,
         first_retry_delay_s: float,
         max_retry_delay_s: float,
+        batch_count: int = 1_000,
     ) -> None:
+        """`batch_count`: what one DeleteObjects takes."""
         self._outbox = outbox
         self._store = store
         self._syncer = syncer
         self._claim_duration_s = claim_duration_s
         self._first_retry_delay_s = first_retry_delay_s
         self._max_retry_delay_s = max_retry_delay_s
+        self._batch_count = batch_count
 
     async def run_once(self) -> int:
         """Claim what is due and clear it; how many removals were claimed (0: nothing is due)."""
-        removals = await self._outbox.claim(limit=_BATCH_COUNT, claim_duration_s=self._claim_duration_s)
+        removals = await self._outbox.claim(limit=self._batch_count, claim_duration_s=self._claim_duration_s)
         try:
             async with asyncio.timeout(self._claim_duration_s):
-                await self.clear(removals)
+                await self.clear(removals, ClearingReport(), may_put_back=False)
         except TimeoutError:
             log.warning("removals took longer than their claim; they are due again", extra={"count": len(removals)})
         return len(removals)
 
-    async def clear(self, removals: Sequence[Removal]) -> ClearingReport:
-        """Delete the objects of claimed removals, and settle each by what the store says of it.
+    async def clear(self, removals: Sequence[Removal], report: ClearingReport, *, may_put_back: bool) -> None:
+        """Delete the objects of claimed removals, and settle each by what the store says of it; `report` grows with it.
 
+        `may_put_back`: the client has not heard +OK yet, so that what the store refuses for good may be live again.
+        Afterwards a removed message never comes back: its object is tried again at the longest pause.
         Raises StoreUnavailable when Postgres cannot be told; then the claims run out and the rows are due again.
         """
-        report = ClearingReport()
         by_bucket: defaultdict[str, list[Removal]] = defaultdict(list)
         for removal in removals:
             by_bucket[removal.ref.bucket].append(removal)
         for of_bucket in by_bucket.values():
-            for start in range(0, len(of_bucket), _BATCH_COUNT):
-                batch = of_bucket[start : start + _BATCH_COUNT]
+            for start in range(0, len(of_bucket), self._batch_count):
+                batch = of_bucket[start : start + self._batch_count]
                 outcomes = await self._store.delete_objects([removal.ref for removal in batch])
-                await self._settle(list(zip(batch, outcomes, strict=True)), report)
-        return report
+                await self._settle(list(zip(batch, outcomes, strict=True)), report, may_put_back=may_put_back)
 
-    async def _settle(self, decided: Sequence[tuple[Removal, DeleteOutcome]], report: ClearingReport) -> None:
+    async def _settle(
+        self, decided: Sequence[tuple[Removal, DeleteOutcome]], report: ClearingReport, *, may_put_back: bool
+    ) -> None:
         gone = [removal for removal, outcome in decided if outcome.result is DeleteResult.GONE]
         for removal, outcome in decided:
             if outcome.result is DeleteResult.CHANGED:
@@ -88,13 +91,15 @@ class RemovalWorker:
             report.gone_count += len(gone)
         refused = [(removal, outcome) for removal, outcome in decided if outcome.result is DeleteResult.REFUSED]
         if refused:
-            report.refused_count += await self._outbox.put_back(
-                [removal for removal, _ in refused], error=refused[0][1].error
-            )
-            log.error(
-                "the store refuses to delete; put back",
-                extra={"count": len(refused), "error": refused[0][1].error},
-            )
+            words = refused[0][1].error
+            log.error("the store refuses to delete", extra={"count": len(refused), "error": words})
+            if may_put_back:
+                report.refused_count += await self._outbox.put_back([one for one, _ in refused], error=words)
+            else:
+                await self._outbox.postpone(
+                    [one for one, _ in refused], retry_delay_s=self._max_retry_delay_s, error=words
+                )
+                report.failed_count += len(refused)
 
     async def _postpone(self, removal: Removal, error: str, report: ClearingReport) -> None:
         delay_s = min(self._first_retry_delay_s * 2**removal.attempt_count, self._max_retry_delay_s)

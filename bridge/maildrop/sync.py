@@ -6,27 +6,29 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, TypeVar
 
 from bridge.ids import MaildropId
-from bridge.maildrop.errors import ObjectGone, ObjectUnreadable, StoreUnavailable
+from bridge.maildrop.errors import ObjectDamaged, ObjectGone, ObjectUnreadable, StoreUnavailable
 from bridge.maildrop.layouts import NotAMessage, classify
 from bridge.maildrop.measuring import measure_object
 from bridge.maildrop.model import (
     AddMessage,
     ChangeReport,
     Difference,
+    History,
     IndexChange,
     KnownMessage,
     ListedMessage,
     Maildrop,
     NewMessage,
+    ObjectRef,
     RefreshMessage,
     Removal,
     ReplaceMessage,
     RequeueRemoval,
     RowState,
-    StoredObject,
     VanishMessage,
 )
 from bridge.maildrop.ports import MessageIndex, ObjectStore
@@ -36,10 +38,10 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _BATCH_COUNT = 200  # measured messages that are written, and so become visible, together
-_UNREADABLE_RETRY_S = 600.0  # an object that may not be read is not asked for again at every login
-_MAX_UNREADABLE_KEPT = 10_000
+_ASIDE_S = 600.0  # an object that may not be read is not asked for again at every login
+_MAX_ASIDE_COUNT = 10_000
 _MASS_LOSS_COUNT = 20
-_MASS_LOSS_SHARE = 0.2
+_MASS_LOSS_SHARE = 0.2  # of what is live; more than both at once are not believed
 
 
 @dataclass(slots=True)
@@ -51,8 +53,9 @@ class SyncReport:
     added_count: int = 0
     refreshed_count: int = 0
     vanished_count: int = 0
-    unreadable_count: int = 0
-    held_count: int = 0  # would have vanished at once: too many to believe; nothing was marked
+    unreadable_count: int = 0  # the store will not let them be read, or they hold no mail that can be served
+    denied_count: int = 0  # of these, the ones that a permission may cure
+    held_count: int = 0  # would have vanished or been replaced at once: too many to believe; nothing was done
     is_complete: bool = False  # listed whole, and all that was listed is indexed or unreadable
     duration_s: float = 0.0
 
@@ -94,7 +97,8 @@ class Syncer:
         self._on_report = on_report
         self._on_indexed = on_indexed
         self._running: dict[MaildropId, _Running] = {}
-        self._unreadable: dict[tuple[str, str, str], float] = {}  # bucket, key, etag -> when to try again
+        self._stopping: set[asyncio.Task[SyncReport]] = set()
+        self._set_aside: dict[tuple[str, str, str], tuple[float, _Aside]] = {}  # bucket, key, etag -> until when, why
 
     async def sync(self, maildrop_id: MaildropId, *, budget_s: float) -> SyncReport | None:
         """Start or join a sync and wait for its end; None when the budget ran out first, and it goes on alone.
@@ -111,9 +115,7 @@ class Syncer:
     async def _join(self, maildrop_id: MaildropId, deadline: float) -> SyncReport | None:
         running = self._running.get(maildrop_id)
         if running is None:
-            task = asyncio.create_task(self._guarded(maildrop_id), name=f"sync of maildrop {maildrop_id}")
-            running = self._running[maildrop_id] = _Running(task)
-            task.add_done_callback(lambda task: self._ended(maildrop_id, task))
+            running = self._start(maildrop_id)
         running.waiter_count += 1
         try:
             left_s = max(0.0, deadline - asyncio.get_running_loop().time())
@@ -124,12 +126,21 @@ class Syncer:
             return running.task.result()
         finally:
             running.waiter_count -= 1
-            if running.waiter_count == 0 and not running.goes_on_alone:
-                running.task.cancel()  # no effect when it is done
+            if running.waiter_count == 0 and not running.goes_on_alone and not running.task.done():
+                del self._running[maildrop_id]  # nobody is to join what is being stopped
+                self._stopping.add(running.task)
+                running.task.add_done_callback(self._stopping.discard)
+                running.task.cancel()
+
+    def _start(self, maildrop_id: MaildropId) -> _Running:
+        task = asyncio.create_task(self._guarded(maildrop_id), name=f"sync of maildrop {maildrop_id}")
+        running = self._running[maildrop_id] = _Running(task)
+        task.add_done_callback(lambda task: self._ended(maildrop_id, running))
+        return running
 
     async def close(self) -> None:
         """Stop what goes on in the background."""
-        tasks = [running.task for running in self._running.values()]
+        tasks = [*(running.task for running in self._running.values()), *self._stopping]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -159,8 +170,10 @@ class Syncer:
                         return True
         return False
 
-    def _ended(self, maildrop_id: MaildropId, task: "asyncio.Task[SyncReport]") -> None:
-        running = self._running.pop(maildrop_id)
+    def _ended(self, maildrop_id: MaildropId, running: _Running) -> None:
+        if self._running.get(maildrop_id) is running:
+            del self._running[maildrop_id]
+        task = running.task
         if not task.cancelled() and (error := task.exception()) is not None and running.goes_on_alone:
             log.warning("background sync failed", extra={"maildrop_id": maildrop_id, "error": str(error)})
 
@@ -178,9 +191,11 @@ class Syncer:
         began_at = await self._index.begin_sync(maildrop_id)
         listed = await self._list(maildrop, report)
         comparison = await self._index.compare_listing(maildrop_id, listed, whole_since=began_at)
-        is_indexed = await self._index_differences(maildrop, comparison.differences, report)
+        is_settled = await self._index_differences(
+            maildrop, comparison.differences, comparison.live_count, report, accept_loss=accept_loss
+        )
         await self._vanish(maildrop, comparison.missing, comparison.live_count, report, accept_loss=accept_loss)
-        if is_indexed:
+        if is_settled and not self._is_shut_out(maildrop, comparison.live_count, report):
             await self._index.end_sync(maildrop_id, began_at)
             report.is_complete = True
         report.duration_s = asyncio.get_running_loop().time() - began_s
@@ -204,43 +219,84 @@ class Syncer:
         report.listed_count = len(listed)
         return listed
 
+    @staticmethod
+    def _is_shut_out(maildrop: Maildrop, live_count: int, report: SyncReport) -> bool:
+        """Whether what may not be read is so much that the drop must not count as indexed: clients would take the
+        mailbox for emptied, and forget their UIDLs.
+        """
+        if not report.denied_count:
+            return False
+        log.warning(
+            "objects may not be read: look at the role's permissions (GetObject, Decrypt) and the storage class",
+            extra={"maildrop_id": maildrop.maildrop_id, "count": report.denied_count},
+        )
+        has_nothing = live_count + report.added_count == 0
+        return has_nothing or (maildrop.history is History.EXISTING and not maildrop.is_indexed)
+
     async def _index_differences(
-        self, maildrop: Maildrop, differences: Sequence[Difference], report: SyncReport
+        self,
+        maildrop: Maildrop,
+        differences: Sequence[Difference],
+        live_count: int,
+        report: SyncReport,
+        *,
+        accept_loss: bool,
     ) -> bool:
         """True when every difference was settled; what failed for the moment is looked at again by the next sync."""
         oldest_first = sorted(differences, key=lambda d: (d.listed.object.modified_at, d.listed.identity))
         is_settled = True
         batch: list[IndexChange] = []
+        replaced: list[ReplaceMessage] = []
         async with _in_parallel(
-            (self._settle(maildrop, difference, report) for difference in oldest_first),
+            (self._settle(maildrop, difference, report, accept_loss=accept_loss) for difference in oldest_first),
             self._parallel_measure_count,
         ) as outcomes:
             async for outcome in outcomes:
                 if isinstance(outcome, StoreUnavailable):
                     is_settled = False
+                elif isinstance(outcome, ReplaceMessage):
+                    replaced.append(outcome)
                 elif outcome is not None:
                     batch.append(outcome)
                 if len(batch) >= _BATCH_COUNT:
                     await self._apply(maildrop, batch, report)
                     batch = []
         await self._apply(maildrop, batch, report)
+        held_count = report.held_count + len(replaced)
+        if _is_mass_loss(held_count, live_count) and not accept_loss:
+            for change in replaced:
+                self._keep_aside(change.message.ref, _Aside.REPLACED)
+            self._hold(maildrop, held_count, live_count, report)
+            return False
+        for start in range(0, len(replaced), _BATCH_COUNT):
+            await self._apply(maildrop, replaced[start : start + _BATCH_COUNT], report)
         return is_settled
 
     async def _settle(
-        self, maildrop: Maildrop, difference: Difference, report: SyncReport
+        self, maildrop: Maildrop, difference: Difference, report: SyncReport, *, accept_loss: bool
     ) -> IndexChange | StoreUnavailable | None:
         stored = difference.listed.object
-        if self._is_known_unreadable(stored):
-            report.unreadable_count += 1
-            return None
+        match self._why_aside(stored.ref):
+            case _Aside.DENIED:
+                report.unreadable_count += 1
+                report.denied_count += 1
+                return None
+            case _Aside.DAMAGED:
+                report.unreadable_count += 1
+                return None
+            case _Aside.REPLACED if not accept_loss:
+                report.held_count += 1
+                return None
         try:
             async with self._measuring:
                 return await self._decide(maildrop, difference)
         except ObjectGone:
             return None
         except ObjectUnreadable as error:
+            is_denied = not isinstance(error, ObjectDamaged)
             report.unreadable_count += 1
-            self._note_unreadable(stored)
+            report.denied_count += is_denied
+            self._keep_aside(stored.ref, _Aside.DENIED if is_denied else _Aside.DAMAGED)
             log.info("object cannot be read", extra={"maildrop_id": maildrop.maildrop_id, "error": str(error)})
             return None
         except StoreUnavailable as error:
@@ -300,12 +356,8 @@ class Syncer:
         accept_loss: bool,
     ) -> None:
         """A wrong prefix, an emptied replica or foreign credentials must not empty a mailbox."""
-        if len(missing) > _MASS_LOSS_COUNT and len(missing) > _MASS_LOSS_SHARE * live_count and not accept_loss:
-            report.held_count = len(missing)
-            log.error(
-                "too many messages would vanish at once; nothing was marked: `maildrop sync --accept-loss` confirms it",
-                extra={"maildrop_id": maildrop.maildrop_id, "count": len(missing), "live_count": live_count},
-            )
+        if _is_mass_loss(len(missing), live_count) and not accept_loss:
+            self._hold(maildrop, report.held_count + len(missing), live_count, report)
             return
 
         async def look(known: KnownMessage) -> IndexChange | None:
@@ -322,15 +374,33 @@ class Syncer:
         for start in range(0, len(batch), _BATCH_COUNT):
             await self._apply(maildrop, batch[start : start + _BATCH_COUNT], report)
 
-    def _is_known_unreadable(self, stored: StoredObject) -> bool:
-        retry_at = self._unreadable.get((stored.ref.bucket, stored.ref.key, stored.ref.etag))
-        return retry_at is not None and asyncio.get_running_loop().time() < retry_at
+    def _hold(self, maildrop: Maildrop, held_count: int, live_count: int, report: SyncReport) -> None:
+        report.held_count = held_count
+        log.error(
+            "too many messages would vanish or change at once, so none did: `maildrop sync --accept-loss` confirms it",
+            extra={"maildrop_id": maildrop.maildrop_id, "count": held_count, "live_count": live_count},
+        )
 
-    def _note_unreadable(self, stored: StoredObject) -> None:
-        if len(self._unreadable) >= _MAX_UNREADABLE_KEPT:
-            self._unreadable.pop(next(iter(self._unreadable)))
-        retry_at = asyncio.get_running_loop().time() + _UNREADABLE_RETRY_S
-        self._unreadable[(stored.ref.bucket, stored.ref.key, stored.ref.etag)] = retry_at
+    def _why_aside(self, ref: ObjectRef) -> "_Aside | None":
+        """Why this very object was set aside a while ago; it is not read again at every login."""
+        until, why = self._set_aside.get((ref.bucket, ref.key, ref.etag), (0.0, None))
+        return why if asyncio.get_running_loop().time() < until else None
+
+    def _keep_aside(self, ref: ObjectRef, why: "_Aside") -> None:
+        if len(self._set_aside) >= _MAX_ASIDE_COUNT:
+            self._set_aside.pop(next(iter(self._set_aside)))
+        until = asyncio.get_running_loop().time() + _ASIDE_S
+        self._set_aside[(ref.bucket, ref.key, ref.etag)] = (until, why)
+
+
+class _Aside(Enum):
+    DENIED = "denied"
+    DAMAGED = "damaged"
+    REPLACED = "replaced"  # held back with many others
+
+
+def _is_mass_loss(count: int, live_count: int) -> bool:
+    return count > _MASS_LOSS_COUNT and count > _MASS_LOSS_SHARE * live_count
 
 
 def _is_taken(change: IndexChange, taken: set[tuple[str, int]]) -> bool:

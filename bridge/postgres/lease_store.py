@@ -73,6 +73,10 @@ UPDATE view SET lease_holder = NULL, lease_expires_at = NULL,
     last_quit_at = CASE WHEN $5 THEN clock_timestamp() ELSE last_quit_at END
 WHERE maildrop_id = $1 AND view_id = $2 AND lease_holder = $3 AND fencing_token = $4
 """
+_ABANDON = """
+UPDATE view SET lease_holder = NULL, lease_expires_at = NULL
+WHERE maildrop_id = $1 AND view_id = $2 AND lease_holder = $3
+"""
 _BREAK = """
 UPDATE view SET lease_holder = NULL, lease_expires_at = NULL, fencing_token = fencing_token + 1
 WHERE maildrop_id = $1 AND view_id = $2 AND lease_holder IS NOT NULL
@@ -157,6 +161,12 @@ class PostgresLeaseStore:
             "release lease",
             lambda c: c.execute(_RELEASE, lease.maildrop_id, lease.view_id, lease.holder, lease.fencing_token, by_quit),
             is_repeatable=True,
+        )
+
+    async def abandon(self, maildrop_id: MaildropId, view_id: ViewId, holder: UUID) -> None:
+        """Free the view if this holder has it: for an acquire whose answer was lost."""
+        await self._database.run(
+            "abandon lease", lambda c: c.execute(_ABANDON, maildrop_id, view_id, holder), is_repeatable=True
         )
 
     async def break_lease(self, maildrop_id: MaildropId, view_id: ViewId) -> bool:

@@ -189,3 +189,13 @@ async def test_operators_see_held_leases_oldest_login_first(rig: Rig) -> None:
     assert len(await rig.leases.open_leases(limit=1)) == 1
     await rig.leases.release(lease, by_quit=True)
     assert [one.login_names for one in await rig.leases.open_leases(limit=10)] == [("alice",)]
+
+
+async def test_a_lease_whose_token_is_unknown_is_freed_by_its_holder_alone(rig: Rig) -> None:
+    account = await rig.make_account()
+    lease = await rig.lease(account)
+    await rig.leases.abandon(account.maildrop_id, account.view_id, uuid4())
+    with pytest.raises(MaildropInUse):
+        await rig.acquire(account)
+    await rig.leases.abandon(account.maildrop_id, account.view_id, lease.holder)
+    await rig.acquire(account)

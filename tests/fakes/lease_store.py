@@ -74,6 +74,12 @@ class FakeLeaseStore:
             if by_quit:
                 view.last_quit_at = self.tables.clock.now()
 
+    async def abandon(self, maildrop_id: MaildropId, view_id: ViewId, holder: UUID) -> None:
+        self._reach()
+        view = self.tables.views.get((maildrop_id, view_id))
+        if view is not None and view.lease_holder == holder:
+            view.lease_holder = view.lease_expires_at = None
+
     async def break_lease(self, maildrop_id: MaildropId, view_id: ViewId) -> bool:
         self._reach()
         view = self.tables.views.get((maildrop_id, view_id))

@@ -42,6 +42,7 @@ class ScriptedLeases:
         self.renewed: list[list[Lease]] = []
         self.idle_s: list[float] = []
         self.released: list[tuple[UUID, bool]] = []
+        self.abandoned: list[UUID] = []
         self.release_answer: Exception | None = None
         self.release_reached = asyncio.Event()
         self.acquire_reached = asyncio.Event()
@@ -78,6 +79,10 @@ class ScriptedLeases:
         self.release_reached.set()
         if self.release_answer:
             raise self.release_answer
+
+    async def abandon(self, maildrop_id: MaildropId, view_id: ViewId, holder: UUID) -> None:
+        self.abandoned.append(holder)
+        self.release_reached.set()
 
     async def break_lease(self, maildrop_id: MaildropId, view_id: ViewId) -> bool:
         raise AssertionError("a keeper breaks no lease")
@@ -180,11 +185,11 @@ async def test_a_client_that_leaves_while_the_lease_is_taken_leaves_no_lease_beh
     login.cancel()
     with pytest.raises(asyncio.CancelledError):
         await login
-    assert leases.released == []
+    assert leases.abandoned == []
     gate.set()
     await leases.release_reached.wait()
     await one.close()
-    assert len(leases.released) == 1
+    assert len(leases.abandoned) == 1
     await one.renew_once()
     assert leases.renewed == []
 
@@ -207,7 +212,17 @@ async def test_a_client_that_leaves_while_the_lease_is_refused_leaves_no_unseen_
         await login
     gate.set()
     await one.close()
-    assert leases.released == []
+    assert leases.abandoned == []
+
+
+async def test_a_lease_whose_answer_was_lost_is_freed_for_the_next_try() -> None:
+    leases = ScriptedLeases()
+    leases.acquire_answers = [StoreUnavailable("no answer")]
+    one = keeper(leases)
+    with pytest.raises(StoreUnavailable):
+        await hold(one)
+    await one.close()
+    assert len(leases.abandoned) == 1
 
 
 async def test_policy_refuse_is_told_at_once() -> None:

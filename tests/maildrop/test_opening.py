@@ -160,6 +160,33 @@ async def test_what_the_store_refuses_for_good_is_live_again_with_its_uidl() -> 
     assert await house.uidls() == before[:1]
 
 
+async def test_a_refusal_is_told_also_when_the_time_runs_out_behind_it() -> None:
+    house = filled(2)
+    store = house.store
+    store.answer_delete("alice/001.eml", DeleteResult.REFUSED, "object lock")
+
+    class Halting:
+        """Hangs at the second batch."""
+
+        count = 0
+
+        def __getattr__(self, name: str):
+            return getattr(store, name)
+
+        async def delete_objects(self, refs):
+            self.count += 1
+            if self.count == 2:
+                await asyncio.Event().wait()
+            return await store.delete_objects(refs)
+
+    house.worker._store = Halting()
+    house.worker._batch_count = 1
+    house.service = house.make_service(quit_delete_budget_s=0.05)
+    async with house.open() as opened:
+        outcome = await opened.remove([1, 2])
+    assert (outcome.removed_count, outcome.refused_count) == (1, 1)
+
+
 async def test_what_cannot_be_deleted_now_is_left_to_the_worker() -> None:
     house = filled(1)
     async with house.open() as opened:

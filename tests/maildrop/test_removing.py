@@ -104,13 +104,16 @@ async def test_each_failure_doubles_the_wait_up_to_its_limit() -> None:
     assert waits == [5, 10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600]
 
 
-async def test_a_refused_delete_among_many_puts_only_its_own_message_back() -> None:
+async def test_what_was_answered_never_comes_back_though_the_store_refuses_for_good() -> None:
     house = filled(3)
     await removed(house, 1, 2, 3)
     house.store.answer_delete("alice/0002.eml", DeleteResult.REFUSED, "access denied")
     await house.worker.run_once()
-    assert states(house) == [RowState.CONFIRMED, RowState.LIVE, RowState.CONFIRMED]
-    assert house.store.keys() == ["alice/0002.eml"]
+    assert states(house) == [RowState.CONFIRMED, RowState.REMOVED, RowState.CONFIRMED]
+    house.store._delete_answers.clear()
+    house.tables.clock.pass_time(3_601)
+    await house.worker.run_once()
+    assert house.store.keys() == []
 
 
 async def test_postgres_away_behind_the_delete_is_finished_by_the_next_run() -> None:

@@ -5,9 +5,9 @@ import gzip
 
 import pytest
 
-from bridge.maildrop.errors import ObjectUnreadable, StoreUnavailable
+from bridge.maildrop.errors import MaildropBeingPrepared, ObjectUnreadable, StoreUnavailable
 from bridge.maildrop.layouts import NotAMessage
-from bridge.maildrop.model import DeleteResult, RemovalPolicy
+from bridge.maildrop.model import DeleteResult, History, RemovalPolicy
 from tests.maildrop.house import MAILDROP_ID, House, mail
 
 _FAILED = (DeleteResult.FAILED, "try again")
@@ -161,6 +161,83 @@ async def test_an_object_that_may_not_be_read_is_counted_and_not_asked_for_again
     house.store.calls.clear()
     report = await house.sync()
     assert (report.unreadable_count, house.store.calls) == (1, [("list", "alice/")])
+
+
+@pytest.mark.parametrize("history", list(History))
+async def test_a_mailbox_that_may_not_be_read_is_not_served_as_empty(history: History) -> None:
+    house = House(history=history)
+    house.store.put("alice/1.eml", mail(1))
+    house.store.fail("get", ObjectUnreadable("access denied"))
+    for _ in range(2):
+        with pytest.raises(MaildropBeingPrepared):
+            async with house.open():
+                pytest.fail("clients would forget their UIDLs")
+
+
+async def test_a_mailbox_with_a_past_waits_until_each_of_its_messages_may_be_read() -> None:
+    house = House(history=History.EXISTING)
+    house.store.put("alice/1.eml", mail(1))
+    house.store.put("alice/2.eml", mail(2))
+    house.store.fail("get", ObjectUnreadable("access denied"), key="alice/1.eml")
+    report = await house.sync()
+    assert (report.denied_count, report.is_complete) == (1, False)
+    house.syncer = house.make_syncer()  # ten minutes later, as another process has it
+    assert (await house.sync()).is_complete
+
+
+async def test_many_messages_that_change_at_once_keep_their_uidls_until_it_is_confirmed() -> None:
+    house = House()
+    for number in range(30):
+        house.store.put(f"alice/{number:02}.eml", mail(number))
+    await house.sync()
+    before = await house.uidls()
+    for number in range(25):
+        house.store.put(f"alice/{number:02}.eml", b"X-Scanned: yes\r\n" + mail(number))
+    report = await house.sync()
+    assert (report.held_count, report.added_count, report.is_complete) == (25, 0, False)
+    assert await house.uidls() == before
+    house.store.calls.clear()
+    assert (await house.sync()).held_count == 25
+    assert house.store.calls == [("list", "alice/")]  # they are not read at every login
+    report = await house.syncer.accept_loss(MAILDROP_ID)
+    assert report.added_count == 25
+    assert len(set(before) & set(await house.uidls())) == 5
+
+
+async def test_who_comes_while_a_sync_is_being_stopped_gets_one_of_its_own() -> None:
+    house = House()
+    listing, ending, store = asyncio.Event(), asyncio.Event(), house.store
+    store.put("alice/1.eml", mail(1))
+
+    class Slow:
+        """The first listing hangs, and takes its time to stop."""
+
+        is_first = True
+
+        def __getattr__(self, name: str):
+            return getattr(store, name)
+
+        async def list_objects(self, bucket: str, prefix: str):
+            if self.is_first:
+                self.is_first = False
+                listing.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await ending.wait()
+            async for page in store.list_objects(bucket, prefix):
+                yield page
+
+    house.store = Slow()
+    house.syncer = house.make_syncer()
+    login = asyncio.create_task(house.sync())
+    await listing.wait()
+    login.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await login
+    assert (await house.sync()).added_count == 1
+    ending.set()
+    await house.syncer.close()
 
 
 async def test_ciphertext_is_never_a_message() -> None:
