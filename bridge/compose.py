@@ -24,8 +24,9 @@ from bridge.accounts.provisioning import Provisioning
 from bridge.accounts.verified import VerifiedPasswords
 from bridge.admin.health import Health
 from bridge.admin.http import AdminServer
+from bridge.admin.http import PortInUse as AdminPortInUse
 from bridge.background import run_again_and_again
-from bridge.maildrop.errors import ObjectUnreadable, StoreUnavailable
+from bridge.maildrop.errors import MaildropError, StoreUnavailable
 from bridge.maildrop.leasing import LeaseKeeper
 from bridge.maildrop.model import NewMessage
 from bridge.maildrop.opening import MaildropService, SnapshotCache
@@ -51,11 +52,20 @@ from bridge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-__all__ = ["CertificateUnusable", "PortInUse", "Role", "Tools", "migrate", "open_tools", "run"]
+__all__ = ["BackgroundWorkDied", "CertificateUnusable", "PortTaken", "Role", "Tools", "migrate", "open_tools", "run"]
 
 _RELEASE_TIMEOUT_S = 10.0
 _PROBE_TIMEOUT_S = 5.0
 _SYNC_BATCH_COUNT = 100
+_SYNC_BUDGET_S = 60.0  # what is not done by then goes on, while the next maildrop has its turn
+
+
+class PortTaken(Exception):
+    """Somebody else listens on a port; the message names the setting that moves ours."""
+
+
+class BackgroundWorkDied(Exception):
+    """Something the process cannot work without ended by itself; the log says why."""
 
 
 class Role(StrEnum):
@@ -179,12 +189,13 @@ async def open_tools(settings: Settings, metrics: Metrics | None = None) -> Asyn
 async def run(settings: Settings, roles: frozenset[Role], stop: asyncio.Event, *, ready: asyncio.Event) -> None:
     """Run the roles, health and metrics until `stop` is set; then drain, and close everything in reverse order.
 
-    `ready` is set once the doors are open. Raises PortInUse, CertificateUnusable.
+    `ready` is set once the doors are open. Raises PortTaken, CertificateUnusable, BackgroundWorkDied.
     """
     metrics = Metrics(CollectorRegistry())
     drain = Drain()
     async with AsyncExitStack() as stack:
         tools = await stack.enter_async_context(open_tools(settings, metrics))
+        tasks = _Tasks(stack, stop)
         worker = RemovalWorker(
             tools.outbox,
             tools.store,
@@ -196,19 +207,29 @@ async def run(settings: Settings, roles: frozenset[Role], stop: asyncio.Event, *
         tls = await _certificate(settings, metrics)
         listener = None
         if Role.POP3 in roles:
-            listener = await _open_doors(settings, tools, worker, tls, drain, metrics, stop, stack)
+            listener = await _open_doors(settings, tools, worker, tls, drain, metrics, tasks, stack)
         health = Health(
             {"postgres": _postgres_probe(tools)} | ({"certificate": _certificate_probe(tls)} if tls else {}),
             is_draining=lambda: drain.is_draining,
             timeout_s=_PROBE_TIMEOUT_S,
         )
         admin = AdminServer(health, metrics.registry, host=settings.admin.host, port=settings.admin.port)
-        await stack.enter_async_context(admin)
+        try:
+            await stack.enter_async_context(admin)
+        except AdminPortInUse as error:
+            raise PortTaken(f"{error}: set BRIDGE_ADMIN__PORT to a free one") from error
         if tls is not None:
-            _keep(stack, tls.watch(poll_interval_s=settings.tls.reload_interval_s), "certificate", stop)
+            tasks.keep(tls.watch(poll_interval_s=settings.tls.reload_interval_s), "certificate")
         if Role.WORKER in roles:
-            _start_worker(settings, tools, worker, metrics, stop, stack)
-        log.info("ready", extra={"roles": sorted(roles), "ports": listener.ports if listener else ()})
+            _start_worker(settings, tools, worker, metrics, stop, tasks)
+        log.info(
+            "ready",
+            extra={
+                "roles": ", ".join(sorted(roles)),
+                "ports": listener.ports if listener else (),
+                "admin_port": admin.port,
+            },
+        )
         ready.set()
         await stop.wait()
         if listener is not None:
@@ -218,6 +239,8 @@ async def run(settings: Settings, roles: frozenset[Role], stop: asyncio.Event, *
                 idle_s=settings.server.drain_idle_s,
                 timeout_s=settings.server.drain_timeout_s,
             )
+    if tasks.died:
+        raise BackgroundWorkDied(", ".join(tasks.died))
 
 
 async def _certificate(settings: Settings, metrics: Metrics) -> TlsContexts | None:
@@ -235,7 +258,7 @@ async def _open_doors(
     tls: TlsContexts | None,
     drain: Drain,
     metrics: Metrics,
-    stop: asyncio.Event,
+    tasks: "_Tasks",
     stack: AsyncExitStack,
 ) -> Listener:
     server, maildrop = settings.server, settings.maildrop
@@ -259,19 +282,20 @@ async def _open_doors(
             login_requires_tls=not is_old_device,
         )
 
+    maildrops = MaildropService(
+        keeper,
+        tools.syncer,
+        tools.index,
+        worker,
+        snapshots=SnapshotCache(max_octets=maildrop.snapshot_cache_octets),
+        sync_min_interval_s=settings.sync.min_interval_s,
+        login_sync_budget_s=maildrop.login_sync_budget_s,
+        quit_delete_budget_s=maildrop.quit_delete_budget_s,
+    )
     rooms = ConnectionRooms(
         profile=profile,
         logins=LoginService(AccountChecker(tools.accounts, tools.passwords, verified)),
-        maildrops=MaildropService(
-            keeper,
-            tools.syncer,
-            tools.index,
-            worker,
-            snapshots=SnapshotCache(max_octets=maildrop.snapshot_cache_octets),
-            sync_min_interval_s=settings.sync.min_interval_s,
-            login_sync_budget_s=maildrop.login_sync_budget_s,
-            quit_delete_budget_s=maildrop.quit_delete_budget_s,
-        ),
+        maildrops=maildrops,
         messages=MessageReader(
             tools.store, read_attempts=maildrop.read_attempts, max_text_octets=maildrop.max_text_octets
         ),
@@ -293,6 +317,7 @@ async def _open_doors(
             trusted_networks=settings.proxy.trusted_networks,
             max_connections=server.max_connections,
             max_connections_per_network=server.max_connections_per_network,
+            shares_ports=server.share_ports,
             proxy_header_timeout_s=settings.proxy.header_timeout_s,
             tls_handshake_timeout_s=settings.tls.handshake_timeout_s,
         ),
@@ -300,10 +325,16 @@ async def _open_doors(
         tls=tls,
         metrics=metrics,
     )
-    _keep(stack, keeper.run(), "leases", stop)
+    tasks.keep(keeper.run(), "leases")
     stack.push_async_callback(keeper.close)
+    stack.push_async_callback(maildrops.close)
     stack.push_async_callback(listener.close)
-    await listener.start()
+    try:
+        await listener.start()
+    except PortInUse as error:
+        is_plain = error.port == server.pop3_port
+        name = "BRIDGE_SERVER__POP3_PORT" if is_plain else "BRIDGE_SERVER__POP3S_PORT"
+        raise PortTaken(f"{error}: set {name} to a free one") from error
     return listener
 
 
@@ -313,7 +344,7 @@ def _start_worker(
     worker: RemovalWorker,
     metrics: Metrics,
     stop: asyncio.Event,
-    stack: AsyncExitStack,
+    tasks: "_Tasks",
 ) -> None:
     async def remove() -> None:
         with contextlib.suppress(StoreUnavailable):  # counted where it happened; the rows stay due
@@ -325,48 +356,52 @@ def _start_worker(
 
     async def sync() -> None:
         with contextlib.suppress(StoreUnavailable):
-            due = await tools.index.maildrops_due_for_sync(
+            claimed = await tools.index.claim_for_sync(
                 older_than_s=settings.sync.background_interval_s, limit=_SYNC_BATCH_COUNT
             )
-            for maildrop_id in due:
+            for maildrop_id in claimed:
                 try:
-                    await tools.syncer.sync(maildrop_id, budget_s=settings.sync.timeout_s)
-                except (StoreUnavailable, ObjectUnreadable) as error:
+                    await tools.syncer.sync(maildrop_id, budget_s=_SYNC_BUDGET_S)
+                except MaildropError as error:  # this drop's own trouble
                     log.warning("background sync failed", extra={"maildrop_id": maildrop_id, "error": str(error)})
 
     def count() -> None:
         metrics.unexpected_errors.labels("worker").inc()
 
     interval_s = settings.removal.poll_interval_s
-    _keep(
-        stack,
-        run_again_and_again("removals", remove, interval_s=interval_s, stop=stop, on_error=count),
-        "removals",
-        stop,
-    )
+    tasks.keep(run_again_and_again("removals", remove, interval_s=interval_s, stop=stop, on_error=count), "removals")
     sync_interval_s = min(60.0, settings.sync.background_interval_s)
-    _keep(stack, run_again_and_again("sync", sync, interval_s=sync_interval_s, stop=stop, on_error=count), "sync", stop)
+    tasks.keep(run_again_and_again("sync", sync, interval_s=sync_interval_s, stop=stop, on_error=count), "sync")
 
 
-def _keep(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str, stop: asyncio.Event) -> None:
-    """Run it until the stack is left; then it is cancelled and waited for.
+class _Tasks:
+    """What a process cannot work without, each until the stack is left. One that ends by itself stops the process."""
 
-    What the process cannot work without has failed when it ends by itself: the process drains and ends too.
-    """
-    task = asyncio.create_task(work, name=name)
+    def __init__(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+        self.died: list[str] = []
+        self._stack = stack
+        self._stop = stop
+        self._is_ending: set[str] = set()
 
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not stop.is_set():
-            log.critical("a background task ended, the process stops", extra={"task": name}, exc_info=task.exception())
-            stop.set()
+    def keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
 
-    task.add_done_callback(ended)
+        async def end() -> None:
+            self._is_ending.add(name)
+            task.cancel()
+            await asyncio.wait([task])
 
-    async def end() -> None:
-        task.cancel()
-        await asyncio.wait([task])
+        self._stack.push_async_callback(end)
 
-    stack.push_async_callback(end)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        name = task.get_name()
+        if name in self._is_ending or self._stop.is_set():
+            return
+        error = None if task.cancelled() else task.exception()
+        log.critical("a background task ended, the process stops", extra={"work": name}, exc_info=error)
+        self.died.append(name)
+        self._stop.set()
 
 
 def _postgres_probe(tools: Tools) -> Callable[[], Awaitable[None]]:

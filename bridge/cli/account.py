@@ -220,7 +220,7 @@ def _remove(context: Context, arguments: Namespace) -> int:
         if not arguments.yes:
             print(f"Remove {account.login_name}? Its mail in S3 stays. Type yes: ", end="", flush=True)
             if context.stdin.readline().strip() != "yes":
-                raise CommandError("nothing was removed; --yes does not ask")
+                raise CommandError("nothing was removed: type yes, or use --yes, which does not ask")
         await tools.provisioning.remove(account.login_name)
         print(f"removed {account.login_name}; its mail in S3 is untouched")
         return 0

@@ -25,7 +25,9 @@ def add_parser(nouns: Nouns) -> None:
         metavar="PATH",
         help="serve a copy of this: a Maildir, an mbox file or a folder of .eml files",
     )
-    parser.add_argument("--state", type=Path, default=Path(".state"), metavar="FOLDER", help="where all data is kept")
+    parser.add_argument(
+        "--state", type=Path, default=Path(".state"), metavar="FOLDER", help="where all data is kept (default: .state)"
+    )
 
 
 def _dev(context: Context, arguments: Namespace) -> int:
@@ -37,8 +39,7 @@ def _dev(context: Context, arguments: Namespace) -> int:
             f"{error.name} is missing: pip install 'pop3-bridge[dev]'; or set BRIDGE_POSTGRES__URL and "
             "BRIDGE_S3__BUCKET to a Postgres and an S3 of your own, and use `pop3-bridge serve`"
         ) from error
-    from bridge.admin.http import PortInUse as AdminPortInUse
-    from bridge.compose import PortInUse
+    from bridge.compose import PortTaken
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -47,7 +48,7 @@ def _dev(context: Context, arguments: Namespace) -> int:
         await stack.run(
             arguments.state.absolute(),
             stack.OWN_LOGIN_NAME if arguments.mail else stack.SAMPLES_LOGIN_NAME,
-            seed.read_mail(arguments.mail) if arguments.mail else seed.sample_messages(),
+            (octets for _, octets in (seed.read_mail(arguments.mail) if arguments.mail else seed.sample_messages())),
             context.environment,
             stop,
             say=lambda text: print(text, flush=True),
@@ -57,10 +58,6 @@ def _dev(context: Context, arguments: Namespace) -> int:
     arguments.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         uvloop.run(run())
-    except (PortInUse, AdminPortInUse) as error:
-        raise CommandError(
-            f"{error}: set BRIDGE_SERVER__POP3_PORT, BRIDGE_SERVER__POP3S_PORT or BRIDGE_ADMIN__PORT to a free one"
-        ) from error
-    except DevError as error:
+    except (PortTaken, DevError) as error:
         raise CommandError(str(error)) from error
     return 0

@@ -29,10 +29,10 @@ def _serve(context: Context, arguments: Namespace) -> int:
         if role not in _ROLES:
             raise CommandError(f"there is no role {role}: choose from {', '.join(_ROLES)}")
     settings = context.settings()
-    configure_logging(settings.logs.level, settings.logs.format)
     problems = settings.serving_problems()
     if problems and (not arguments.roles or "pop3" in arguments.roles):
         raise CommandError(problems[0])
+    configure_logging(settings.logs.level, settings.logs.format)
     serve_until_signalled(settings, arguments.roles)
     return 0
 
@@ -40,7 +40,6 @@ def _serve(context: Context, arguments: Namespace) -> int:
 def serve_until_signalled(settings: Settings, roles: list[str]) -> None:
     """Run on uvloop until SIGTERM or SIGINT; a second signal changes nothing, the drain has its limit."""
     from bridge import compose
-    from bridge.admin.http import PortInUse as AdminPortInUse
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -52,9 +51,9 @@ def serve_until_signalled(settings: Settings, roles: list[str]) -> None:
 
     try:
         uvloop.run(run())
-    except (compose.PortInUse, AdminPortInUse) as error:
-        raise CommandError(
-            f"{error}: set BRIDGE_SERVER__POP3_PORT, BRIDGE_SERVER__POP3S_PORT or BRIDGE_ADMIN__PORT to a free one"
-        ) from error
+    except compose.PortTaken as error:
+        raise CommandError(str(error)) from error
+    except compose.BackgroundWorkDied as error:
+        raise CommandError(f"stopped, because background work ended by itself: {error}; the log says why") from error
     except compose.CertificateUnusable as error:
         raise CommandError(f"{error}: see BRIDGE_TLS__CERTIFICATE_FILE and BRIDGE_TLS__KEY_FILE") from error

@@ -150,6 +150,7 @@ class _Runner:
             user=self.user_id,
             group=self.group_id,
             extra_groups=None if self.user_id is None else [],
+            start_new_session=True,  # Ctrl-C is for us alone
         )
         if answer.returncode:
             raise DevError(f"{Path(arguments[0]).name} failed:\n{(answer.stderr or answer.stdout).strip()}")
@@ -175,11 +176,13 @@ def _runner(binaries: Path, state_dir: Path) -> _Runner:
             return runner
     nobody = pwd.getpwnam("nobody")
     runner = _Runner([], nobody.pw_uid, nobody.pw_gid)
+    before = state_dir.stat()
     runner.own(state_dir)
     try:
         runner.run(version, timeout_s=30)
         runner.run(["/bin/ls", str(state_dir)], timeout_s=30)
     except (DevError, PermissionError) as error:
+        os.chown(state_dir, before.st_uid, before.st_gid)
         raise DevError(
             f"Postgres does not run as root, and the user nobody cannot reach {binaries} or {state_dir}: "
             "run as an ordinary user, or have both in folders that everybody may enter"

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -30,7 +32,7 @@ _DEFAULTS = {
 async def run(
     state_dir: Path,
     login_name: str,
-    messages: Iterable[tuple[str, bytes]],
+    messages: Iterable[bytes],
     environment: Mapping[str, str],
     stop: asyncio.Event,
     *,
@@ -76,7 +78,7 @@ async def _prepare(
     settings: Settings,
     login_name: str,
     state_dir: Path,
-    messages: Iterable[tuple[str, bytes]],
+    messages: Iterable[bytes],
     say: Callable[[str], None],
 ) -> str:
     """The account and its mail; mail that was loaded before is not loaded again. Gives the password."""
@@ -95,15 +97,22 @@ async def _prepare(
             password_file.write_text(password)
         loaded_file = state_dir / f"{login_name}.loaded"
         loaded = set(loaded_file.read_text().splitlines()) if loaded_file.exists() else set()
-        count = 0
+        count = known_count = 0
+        copies: Counter[str] = Counter()
         with loaded_file.open("a") as done:
-            for name, octets in messages:
-                if name not in loaded:
-                    await tools.store.put_object(bucket, key_prefix + name, octets, {})
-                    done.write(name + "\n")
-                    count += 1
+            for octets in messages:
+                # Named by content, so that mail whose file was renamed (as flags do in a Maildir) is not loaded twice.
+                digest = hashlib.sha256(octets).hexdigest()[:32]
+                copies[digest] += 1
+                name = f"{digest}-{copies[digest]}.eml"
+                if name in loaded:
+                    known_count += 1
+                    continue
+                await tools.store.put_object(bucket, key_prefix + name, octets, {})
+                done.write(name + "\n")
+                count += 1
         if count:
-            say(f"Loaded {count} messages.")
+            say(f"Loaded {count} messages" + (f"; {known_count} were loaded before." if known_count else "."))
     return password
 
 
@@ -123,7 +132,10 @@ def _card(login_name: str, password: str, settings: Settings, s3: EmbeddedS3, st
     curl -k --user {login_name}:{password} pop3s://127.0.0.1:{pop3s_port}/1
     curl -k --ssl-reqd --user {login_name}:{password} pop3://127.0.0.1:{pop3_port}/2
 
-  Add mail: make run ARGS='--mail PATH' with a Maildir, an mbox file or a folder of .eml files; or put an object under
-    s3://{s3.bucket}/{login_name}/ at {s3.endpoint_url} (keys in {state_dir}/s3).
+  Over 127.0.0.1 a password may also come in clear, as old programs send it: elsewhere it needs TLS.
+  Add mail of yours: make run ARGS='--mail PATH', with a Maildir, an mbox file or a folder of .eml files; it is copied
+    into the account {OWN_LOGIN_NAME}. Or put objects under s3://{s3.bucket}/{login_name}/ at {s3.endpoint_url}
+    (the keys are in {state_dir}/s3/credentials.json).
+  Other ports: BRIDGE_SERVER__POP3_PORT, BRIDGE_SERVER__POP3S_PORT, BRIDGE_ADMIN__PORT.
   Stop: Ctrl-C. Data stays in {state_dir}.
 """

@@ -109,6 +109,7 @@ class NewMessage:
     encoding: ContentEncoding
     measure: MessageMeasure
     arrived_at: datetime  # Last-Modified at first indexing
+    listed_at: datetime | None = None  # the database's time when the listing began that led here; None: no listing did
 
 
 class RowState(StrEnum):

@@ -63,6 +63,7 @@ class OpenMaildrop:
         worker: RemovalWorker,
         *,
         quit_delete_budget_s: float,
+        updates: "set[asyncio.Task[RemoveOutcome]]",
     ) -> None:
         self.snapshot = snapshot
         self.lost = held.lost
@@ -72,6 +73,7 @@ class OpenMaildrop:
         self._quit_delete_budget_s = quit_delete_budget_s
         self._run: dict[int, IndexedMessage] = {}
         self._retrieved: set[int] = set()
+        self._updates = updates
 
     @property
     def maildrop_id(self) -> MaildropId:
@@ -94,6 +96,22 @@ class OpenMaildrop:
         except KeyError:
             raise ObjectGone("the message is not in the index any more") from None
 
+    async def has_moved(self, number: int) -> bool:
+        """Whether the message, still as long as announced, stands under another key or etag than this session knew.
+
+        Raises StoreUnavailable.
+        """
+        known = self._run.pop(number, None)
+        row = await self.message(number)
+        return known is not None and row.ref != known.ref and row.octets == self.snapshot.octets(number)
+
+    async def distrust(self, number: int) -> None:
+        """The index says another length than the object has: the next sync measures it anew."""
+        try:
+            await self._index.distrust(self.maildrop_id, self.snapshot.message_id(number))
+        except StoreUnavailable as error:
+            log.warning("a wrong length could not be noted", extra={"error": str(error)})
+
     def note_retrieved(self, number: int) -> None:
         """The message was sent whole."""
         self._retrieved.add(number)
@@ -110,7 +128,10 @@ class OpenMaildrop:
         Goes on to its end though the caller is cancelled. Raises LeaseLost and StoreUnavailable: nothing was removed,
         or (OutcomeUnknown) it cannot be known; both are safe, the client had finished with these messages.
         """
-        return await asyncio.shield(asyncio.create_task(self._remove(numbers)))
+        update = asyncio.create_task(self._remove(numbers))
+        self._updates.add(update)
+        update.add_done_callback(self._updates.discard)
+        return await asyncio.shield(update)
 
     async def _remove(self, numbers: Sequence[int]) -> RemoveOutcome:
         removals = await self._index.remove_messages(
@@ -167,6 +188,12 @@ class MaildropService:
         self._sync_min_interval_s = sync_min_interval_s
         self._login_sync_budget_s = login_sync_budget_s
         self._quit_delete_budget_s = quit_delete_budget_s
+        self._updates: set[asyncio.Task[RemoveOutcome]] = set()
+
+    async def close(self) -> None:
+        """Wait for removals that outlived their sessions; each part of them is bounded."""
+        while self._updates:
+            await asyncio.wait(self._updates)
 
     @asynccontextmanager
     async def open(
@@ -180,7 +207,12 @@ class MaildropService:
         try:
             snapshot = await self._snapshot(held)
             opened = OpenMaildrop(
-                held, snapshot, self._index, self._worker, quit_delete_budget_s=self._quit_delete_budget_s
+                held,
+                snapshot,
+                self._index,
+                self._worker,
+                quit_delete_budget_s=self._quit_delete_budget_s,
+                updates=self._updates,
             )
             try:
                 yield opened

@@ -93,8 +93,8 @@ class MessageIndex(Protocol):
     async def maildrop(self, maildrop_id: MaildropId) -> Maildrop:
         """Raises NoSuchMaildrop."""
 
-    async def maildrops_due_for_sync(self, *, older_than_s: float, limit: int) -> Sequence[MaildropId]:
-        """Those whose last whole listing began longest ago (never comes first)."""
+    async def claim_for_sync(self, *, older_than_s: float, limit: int) -> Sequence[MaildropId]:
+        """Those that were neither listed nor claimed for longest (never comes first); no other worker gets them."""
 
     async def begin_sync(self, maildrop_id: MaildropId) -> datetime:
         """The database's time now: the start of a listing. Raises NoSuchMaildrop."""
@@ -122,6 +122,9 @@ class MessageIndex(Protocol):
 
     async def messages(self, maildrop_id: MaildropId, message_ids: Sequence[MessageId]) -> Sequence[IndexedMessage]:
         """By id, in the order asked, also removed and vanished ones; ids that are not there are left out."""
+
+    async def distrust(self, maildrop_id: MaildropId, message_id: MessageId) -> None:
+        """Forget the etag of a live message, so that the next sync reads and measures it anew."""
 
     async def note_retrieved(self, maildrop_id: MaildropId, view_id: ViewId, message_ids: Sequence[MessageId]) -> None:
         """These were sent whole by RETR in a session of the view: the first time is kept, for LAST and EXPIRE."""

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -63,6 +64,17 @@ class SyncReport:
         self.added_count += changes.added_count
         self.refreshed_count += changes.refreshed_count
         self.vanished_count += changes.vanished_count
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One sync, for those who do parts of it."""
+
+    maildrop: Maildrop
+    listed_at: datetime  # when the listing began, by the database's clock
+    live_count: int
+    report: SyncReport
+    accept_loss: bool
 
 
 class _Running:
@@ -164,7 +176,7 @@ class Syncer:
         for difference in comparison.differences:
             for known in difference.known:
                 if known.message_id == removal.message_id:
-                    change = await self._decide(maildrop, difference)
+                    change = await self._decide(difference, await self._index.begin_sync(removal.maildrop_id))
                     if isinstance(change, RequeueRemoval):
                         await self._index.apply_changes(removal.maildrop_id, [change])
                         return True
@@ -192,7 +204,7 @@ class Syncer:
         listed = await self._list(maildrop, report)
         comparison = await self._index.compare_listing(maildrop_id, listed, whole_since=began_at)
         is_settled = await self._index_differences(
-            maildrop, comparison.differences, comparison.live_count, report, accept_loss=accept_loss
+            _Work(maildrop, began_at, comparison.live_count, report, accept_loss), comparison.differences
         )
         await self._vanish(maildrop, comparison.missing, comparison.live_count, report, accept_loss=accept_loss)
         if is_settled and not self._is_shut_out(maildrop, comparison.live_count, report):
@@ -233,22 +245,14 @@ class Syncer:
         has_nothing = live_count + report.added_count == 0
         return has_nothing or (maildrop.history is History.EXISTING and not maildrop.is_indexed)
 
-    async def _index_differences(
-        self,
-        maildrop: Maildrop,
-        differences: Sequence[Difference],
-        live_count: int,
-        report: SyncReport,
-        *,
-        accept_loss: bool,
-    ) -> bool:
+    async def _index_differences(self, work: "_Work", differences: Sequence[Difference]) -> bool:
         """True when every difference was settled; what failed for the moment is looked at again by the next sync."""
         oldest_first = sorted(differences, key=lambda d: (d.listed.object.modified_at, d.listed.identity))
         is_settled = True
         batch: list[IndexChange] = []
         replaced: list[ReplaceMessage] = []
         async with _in_parallel(
-            (self._settle(maildrop, difference, report, accept_loss=accept_loss) for difference in oldest_first),
+            (self._settle(work, difference) for difference in oldest_first),
             self._parallel_measure_count,
         ) as outcomes:
             async for outcome in outcomes:
@@ -259,23 +263,21 @@ class Syncer:
                 elif outcome is not None:
                     batch.append(outcome)
                 if len(batch) >= _BATCH_COUNT:
-                    await self._apply(maildrop, batch, report)
+                    await self._apply(work.maildrop, batch, work.report)
                     batch = []
-        await self._apply(maildrop, batch, report)
-        held_count = report.held_count + len(replaced)
-        if _is_mass_loss(held_count, live_count) and not accept_loss:
+        await self._apply(work.maildrop, batch, work.report)
+        held_count = work.report.held_count + len(replaced)
+        if _is_mass_loss(held_count, work.live_count) and not work.accept_loss:
             for change in replaced:
                 self._keep_aside(change.message.ref, _Aside.REPLACED)
-            self._hold(maildrop, held_count, live_count, report)
+            self._hold(work.maildrop, held_count, work.live_count, work.report)
             return False
         for start in range(0, len(replaced), _BATCH_COUNT):
-            await self._apply(maildrop, replaced[start : start + _BATCH_COUNT], report)
+            await self._apply(work.maildrop, replaced[start : start + _BATCH_COUNT], work.report)
         return is_settled
 
-    async def _settle(
-        self, maildrop: Maildrop, difference: Difference, report: SyncReport, *, accept_loss: bool
-    ) -> IndexChange | StoreUnavailable | None:
-        stored = difference.listed.object
+    async def _settle(self, work: "_Work", difference: Difference) -> IndexChange | StoreUnavailable | None:
+        stored, report = difference.listed.object, work.report
         match self._why_aside(stored.ref):
             case _Aside.DENIED:
                 report.unreadable_count += 1
@@ -284,12 +286,14 @@ class Syncer:
             case _Aside.DAMAGED:
                 report.unreadable_count += 1
                 return None
-            case _Aside.REPLACED if not accept_loss:
+            case _Aside.HIDDEN:
+                return None
+            case _Aside.REPLACED if not work.accept_loss:
                 report.held_count += 1
                 return None
         try:
             async with self._measuring:
-                return await self._decide(maildrop, difference)
+                return await self._decide(difference, work.listed_at)
         except ObjectGone:
             return None
         except ObjectUnreadable as error:
@@ -297,24 +301,25 @@ class Syncer:
             report.unreadable_count += 1
             report.denied_count += is_denied
             self._keep_aside(stored.ref, _Aside.DENIED if is_denied else _Aside.DAMAGED)
-            log.info("object cannot be read", extra={"maildrop_id": maildrop.maildrop_id, "error": str(error)})
+            log.info("object cannot be read", extra={"maildrop_id": work.maildrop.maildrop_id, "error": str(error)})
             return None
         except StoreUnavailable as error:
             return error
 
-    async def _decide(self, maildrop: Maildrop, difference: Difference) -> IndexChange | None:
+    async def _decide(self, difference: Difference, listed_at: datetime) -> IndexChange | None:
         """What becomes of a listed message that is not simply live as listed."""
         known = max(difference.known, key=lambda k: (k.state is RowState.LIVE, k.message_id), default=None)
         if known is not None:
             is_same_object = (
                 known.etag == difference.listed.object.ref.etag and known.key == difference.listed.object.ref.key
             )
-            if known.state is RowState.HIDDEN or (known.state is RowState.REMOVED and is_same_object):
+            if known.state in (RowState.HIDDEN, RowState.REMOVED) and is_same_object:
                 return None
         measured = await measure_object(self._store, difference.listed, max_text_octets=self._max_text_octets)
         message = replace(
             measured,
             uidl=give_uidl(measured.identity, measured.measure.digest, part=measured.part, try_count=0),
+            listed_at=listed_at,
         )
         if known is None:
             return AddMessage(message)
@@ -326,10 +331,13 @@ class Syncer:
                 return ReplaceMessage(known.message_id, known.etag, message)
             case RowState.VANISHED if is_same_text:
                 return RefreshMessage(known.message_id, known.etag, message)
+            case RowState.HIDDEN if is_same_text:
+                self._keep_aside(measured.ref, _Aside.HIDDEN)
+                return None
             case RowState.REMOVED:
                 # Other text: the worker will find its object replaced, and confirm; then this one is new.
                 return RequeueRemoval(known.message_id, measured.ref) if is_same_text else None
-            case _:  # vanished or confirmed gone, and the GET just now answered: a new message
+            case _:  # other text than what vanished or is hidden, or an object that stands again after it was gone
                 return AddMessage(message)
 
     async def _apply(self, maildrop: Maildrop, changes: Sequence[IndexChange], report: SyncReport) -> None:
@@ -397,6 +405,7 @@ class _Aside(Enum):
     DENIED = "denied"
     DAMAGED = "damaged"
     REPLACED = "replaced"  # held back with many others
+    HIDDEN = "hidden"  # the text of a hidden message under another etag
 
 
 def _is_mass_loss(count: int, live_count: int) -> bool:

@@ -72,16 +72,19 @@ UPDATE message SET object_key = requeued.object_key, etag = requeued.etag, versi
 FROM requeued WHERE message.maildrop_id = $1 AND message.message_id = requeued.message_id
 RETURNING 1
 """
-# A removed message never comes back: while its removal is not confirmed, and for ever under policy hide, its identity
-# gets no new row. The UIDL of another row, dead or alive, is not given again. OFFSET 0 has each proposal looked up by
-# index, where a planner without fresh statistics might compare all with all.
+# A removed message never comes back: while its removal is not confirmed its identity gets no new row, under policy hide
+# no other row of the same text, and what was listed before the object was seen gone is too old to be believed. The UIDL
+# of another row, dead or alive, is not given again. OFFSET 0 has each proposal looked up by index, where a planner
+# without fresh statistics might compare all with all.
 _ADD = f"""
 WITH proposed AS MATERIALIZED (
     SELECT DISTINCT ON (identity, part) * FROM {_PROPOSED}
+    JOIN unnest($21::timestamptz[]) WITH ORDINALITY AS listing (listed_at, ordinal) USING (ordinal)
     WHERE NOT EXISTS (
         SELECT FROM message JOIN removal USING (maildrop_id, message_id)
         WHERE message.maildrop_id = $1 AND message.identity = proposed.identity AND message.part = proposed.part
-        AND removal.confirmed_at IS NULL OFFSET 0)
+        AND (removal.confirmed_at IS NULL AND (removal.policy <> 'hide' OR message.digest = proposed.digest)
+             OR removal.confirmed_at >= listing.listed_at) OFFSET 0)
     AND NOT EXISTS (
         SELECT FROM message
         WHERE message.maildrop_id = $1 AND message.identity = proposed.identity AND message.part = proposed.part
@@ -137,7 +140,7 @@ async def apply(connection: Connection, maildrop_id: MaildropId, changes: Sequen
             )
         )
     if new:
-        rows = await connection.fetch(_ADD, maildrop_id, *_columns(new))
+        rows = await connection.fetch(_ADD, maildrop_id, *_columns(new), [one.listed_at for one in new])
         added_count = sum(row["is_added"] for row in rows)
         uidl_taken = tuple(new[row["ordinal"] - 1] for row in rows if not row["is_added"])
     if vanished_count or refreshed_count or added_count:

@@ -29,14 +29,19 @@ from bridge.postgres.removing import remove
 from bridge.postgres.rows import MAILDROP_COLUMNS, maildrop_of
 
 _MAILDROP = f"SELECT {MAILDROP_COLUMNS} FROM maildrop WHERE maildrop_id = $1"  # noqa: S608
-_DUE_FOR_SYNC = """
-SELECT maildrop_id FROM maildrop
-WHERE synced_at IS NULL OR synced_at <= (SELECT clock_timestamp()) - make_interval(secs => $1)
-ORDER BY synced_at NULLS FIRST LIMIT $2
+_CLAIM_FOR_SYNC = """
+WITH due AS MATERIALIZED (
+    SELECT maildrop_id FROM maildrop
+    WHERE sync_tried_at IS NULL OR sync_tried_at <= (SELECT clock_timestamp()) - make_interval(secs => $1)
+    ORDER BY sync_tried_at NULLS FIRST LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE maildrop SET sync_tried_at = clock_timestamp() FROM due WHERE maildrop.maildrop_id = due.maildrop_id
+RETURNING maildrop.maildrop_id
 """
 _BEGIN_SYNC = "SELECT clock_timestamp() FROM maildrop WHERE maildrop_id = $1"
 _END_SYNC = """
-UPDATE maildrop SET synced_at = $2 WHERE maildrop_id = $1 AND (synced_at IS NULL OR synced_at < $2)
+UPDATE maildrop SET synced_at = $2, sync_tried_at = greatest(sync_tried_at, $2)
+WHERE maildrop_id = $1 AND (synced_at IS NULL OR synced_at < $2)
 """
 # Version and rows are of one moment, as one statement sees one.
 _SNAPSHOT = """
@@ -58,6 +63,10 @@ SELECT message_id, uidl, octets, header_octets, text_octets, text_header_octets,
        has_utf8_headers, bucket, object_key, etag, version_id, stored_octets, first_octet, slice_octets, encoding
 FROM message JOIN maildrop USING (maildrop_id)
 WHERE maildrop_id = $1 AND message_id = ANY($2::bigint[])
+"""
+_DISTRUST = """
+UPDATE message SET etag = ''
+WHERE maildrop_id = $1 AND message_id = $2 AND removed_at IS NULL AND vanished_at IS NULL
 """
 _NOTE_RETRIEVED = """
 WITH first_time AS (
@@ -89,11 +98,11 @@ class PostgresMessageIndex:
             raise NoSuchMaildrop(f"maildrop {maildrop_id}")
         return maildrop_of(row)
 
-    async def maildrops_due_for_sync(self, *, older_than_s: float, limit: int) -> Sequence[MaildropId]:
-        """Those whose last whole listing began longest ago (never comes first)."""
+    async def claim_for_sync(self, *, older_than_s: float, limit: int) -> Sequence[MaildropId]:
+        """Those that were neither listed nor claimed for longest (never comes first); no other worker gets them."""
         rows = await self._database.run(
-            "find maildrops due for sync",
-            lambda c: c.fetch(_DUE_FOR_SYNC, float(older_than_s), limit),
+            "claim for sync",
+            lambda c: c.fetch(_CLAIM_FOR_SYNC, float(older_than_s), limit),
             is_repeatable=True,
         )
         return [MaildropId(row["maildrop_id"]) for row in rows]
@@ -160,6 +169,12 @@ class PostgresMessageIndex:
         )
         found = {row["message_id"]: _indexed(row) for row in rows}
         return [found[message_id] for message_id in message_ids if message_id in found]
+
+    async def distrust(self, maildrop_id: MaildropId, message_id: MessageId) -> None:
+        """Forget the etag of a live message, so that the next sync reads and measures it anew."""
+        await self._database.run(
+            "distrust", lambda c: c.execute(_DISTRUST, maildrop_id, message_id), is_repeatable=True
+        )
 
     async def note_retrieved(self, maildrop_id: MaildropId, view_id: ViewId, message_ids: Sequence[MessageId]) -> None:
         """These were sent whole by RETR in a session of the view: the first time is kept."""

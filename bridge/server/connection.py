@@ -89,6 +89,10 @@ class _MessageCut(Exception):
     """A message that has begun cannot be sent whole."""
 
 
+class _WrongLength(_MessageCut):
+    """What came is not what was announced: the index is wrong."""
+
+
 class _Connection:
     def __init__(self, wire: Wire, client: ClientAddress, tls_active: bool, rooms: ConnectionRooms) -> None:
         self._wire = wire
@@ -307,9 +311,13 @@ class _Connection:
     async def _send_message(self, maildrop: OpenMaildrop, request: MessageRequested) -> None:
         try:
             async with self._wire.cancel_on_loss():
-                message = await maildrop.message(request.number)
-                async with self._rooms.messages.open(message, body_lines=request.body_lines) as chunks:
-                    await self._send_body(maildrop, request, chunks)
+                try:
+                    await self._open_and_send(maildrop, request)
+                except (ObjectGone, ObjectChanged):
+                    # The object may have been rewritten with the same text, and indexed again since this session began.
+                    if self._in_message or not await maildrop.has_moved(request.number):
+                        raise
+                    await self._open_and_send(maildrop, request)
         except (ObjectGone, ObjectChanged, ObjectUnreadable, StoreUnavailable) as error:
             if self._in_message:
                 raise _MessageCut(f"{type(error).__name__}: {error}") from error
@@ -318,12 +326,21 @@ class _Connection:
             )
             self._session.refuse_message(_message_refusal(error))
 
+    async def _open_and_send(self, maildrop: OpenMaildrop, request: MessageRequested) -> None:
+        message = await maildrop.message(request.number)
+        async with self._rooms.messages.open(message, body_lines=request.body_lines) as chunks:
+            await self._send_body(maildrop, request, chunks)
+
     async def _send_body(self, maildrop: OpenMaildrop, request: MessageRequested, chunks: AsyncIterator[bytes]) -> None:
         announced = maildrop.snapshot.octets(request.number)
         encoder = self._session.begin_message()
         self._in_message = True
         try:
             await self._send_encoded(maildrop, encoder, chunks, announced)
+        except _WrongLength:
+            self._metrics.octets_mismatches.inc()
+            await maildrop.distrust(request.number)
+            raise
         finally:
             self._octets += encoder.canonical_octets
             self._metrics.message_octets_sent.inc(encoder.canonical_octets)
@@ -358,8 +375,7 @@ class _Connection:
                 break
         is_whole = encoder.is_satisfied or encoder.canonical_octets == announced
         if not is_whole or encoder.canonical_octets > announced:
-            self._metrics.octets_mismatches.inc()
-            raise _MessageCut(f"{announced} octets were announced, {encoder.canonical_octets} came")
+            raise _WrongLength(f"{announced} octets were announced, {encoder.canonical_octets} came")
         await self._wire.write(held + encoder.finish(), timeout_s=self._limits.write_timeout_s)
 
     async def _find_last(self, maildrop: OpenMaildrop) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-_CUT_LIMIT_S = 10.0  # an UPDATE that runs has its own, shorter limits; giving back a lease as well
+_CUT_LIMIT_S = 45.0  # an UPDATE that runs, and giving back a lease, have their own limits, which add up to less
 
 
 class LiveConnection(Protocol):

@@ -47,6 +47,7 @@ class Doors:
     max_connections_per_network: int = 200
     proxy_header_timeout_s: float = 10.0
     tls_handshake_timeout_s: float = 10.0
+    shares_ports: bool = False  # SO_REUSEPORT: the kernel spreads connections over several processes of ours
 
 
 class Listener:
@@ -83,9 +84,13 @@ class Listener:
     async def start(self) -> None:
         """Bind and accept. Raises PortInUse, and OSError when the address is not ours or the port not allowed."""
         try:
-            self._listening.append(_listen(self._doors.host, self._doors.pop3_port))
+            self._listening.append(
+                _listen(self._doors.host, self._doors.pop3_port, shares_ports=self._doors.shares_ports)
+            )
             if self._doors.pop3s_port is not None:
-                self._listening.append(_listen(self._doors.host, self._doors.pop3s_port))
+                self._listening.append(
+                    _listen(self._doors.host, self._doors.pop3s_port, shares_ports=self._doors.shares_ports)
+                )
         except (PortInUse, OSError):
             for listening in self._listening:
                 listening.close()
@@ -220,15 +225,14 @@ class Listener:
                 connection.recv(65_536)  # closing with unread octets would reset, and the reply could be lost
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Several processes of ours may share one port (SO_REUSEPORT): the kernel spreads the connections."""
+def _listen(host: str, port: int, *, shares_ports: bool) -> socket.socket:
     is_ipv6 = ":" in host
     try:
         listening = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
             backlog=_BACKLOG_COUNT,
-            reuse_port=True,
+            reuse_port=shares_ports,
             dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
         )
     except OSError as error:

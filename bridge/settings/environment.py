@@ -137,7 +137,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 def _unknown(name: str, known: Mapping[str, Variable]) -> str:
     names = [*known, *(f"{variable.name}_FILE" for variable in known.values() if variable.is_secret)]
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    near = get_close_matches(name, names, n=1, cutoff=0.8)
     return f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else "; `pop3-bridge settings` lists all")
 
 

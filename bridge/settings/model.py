@@ -56,6 +56,8 @@ class ServerSettings(_Room):
     """While draining, a session that was silent this long is ended between two commands."""
     drain_timeout_s: float = Field(default=240, gt=0)
     """While draining, what still runs then is cut without removing anything. Keep it below the pod's grace time."""
+    share_ports: bool = False
+    """Whether several processes of this machine may listen on the same ports, each for a share of the connections."""
     show_implementation: bool = True
     """Whether CAPA names this product; false gives an attacker less to go by."""
 
@@ -195,8 +197,16 @@ class PostgresSettings(_Room):
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        url = value.get_secret_value()
+        if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
+        try:
+            parts = urlsplit(url)
+            is_whole = parts.fragment == "" and (parts.port is None or parts.port > 0)
+        except ValueError:
+            is_whole = False
+        if not is_whole:  # the words of the parser would show a part of the password
+            raise ValueError("is no address: special characters of a password are written as %XX, as # is %23")
         return value
 
     @model_validator(mode="after")

@@ -141,7 +141,10 @@ def test_an_account_is_suspended_and_resumed(rig: Rig) -> None:
 def test_an_account_is_removed_only_after_a_yes(rig: Rig) -> None:
     rig.run("account", "add", "alice", "--generate")
     said = rig.run("account", "remove", "alice", stdin=Terminal("no\n"))
-    assert (said.code, said.err) == (1, "pop3-bridge: nothing was removed; --yes does not ask\n")
+    assert (said.code, said.err) == (
+        1,
+        "pop3-bridge: nothing was removed: type yes, or use --yes, which does not ask\n",
+    )
     assert rig.tables.accounts
     said = rig.run("account", "remove", "alice", stdin=Terminal("yes\n"))
     assert said.code == 0

@@ -129,7 +129,7 @@ def fake_rig() -> Rig:
 
 _TIMES = {
     "view": ("lease_expires_at", "last_active_at", "last_login_at", "last_quit_at"),
-    "maildrop": ("synced_at",),
+    "maildrop": ("synced_at", "sync_tried_at"),
     "message": ("indexed_at", "retrieved_at", "removed_at", "vanished_at"),
     "removal": ("due_at", "claimed_until", "confirmed_at"),
 }

@@ -32,7 +32,7 @@ async def test_a_name_is_given_once_and_the_refusal_leaves_no_maildrop_behind(ri
     with pytest.raises(LoginNameTaken):
         await rig.make_account("alice", key_prefix="other/")
 
-    assert len(await rig.index.maildrops_due_for_sync(older_than_s=0, limit=10)) == 1
+    assert len(await rig.index.claim_for_sync(older_than_s=0, limit=10)) == 1
 
 
 async def test_a_second_account_on_exactly_the_same_prefix_shares_the_maildrop_and_its_view(rig: Rig) -> None:

@@ -508,16 +508,17 @@ async def test_each_view_remembers_what_it_retrieved_of_the_live_messages(rig: R
     assert await rig.index.seen(account.maildrop_id, ViewId(999)) == frozenset()
 
 
-async def test_those_never_listed_are_due_first_then_those_listed_longest_ago(rig: Rig) -> None:
+async def test_a_worker_gets_those_never_listed_first_then_those_listed_longest_ago(rig: Rig) -> None:
     old, older, never, fresh = [await rig.make_account(name) for name in ("old", "older", "never", "fresh")]
     for account in (older, old):
         await rig.index.end_sync(account.maildrop_id, await rig.index.begin_sync(account.maildrop_id))
         await rig.pass_time(100)
     await rig.index.end_sync(fresh.maildrop_id, await rig.index.begin_sync(fresh.maildrop_id))
 
-    due = await rig.index.maildrops_due_for_sync(older_than_s=50, limit=10)
-    assert due == [never.maildrop_id, older.maildrop_id, old.maildrop_id]
-    assert await rig.index.maildrops_due_for_sync(older_than_s=50, limit=2) == due[:2]
+    claimed = [await rig.index.claim_for_sync(older_than_s=50, limit=1) for _ in range(4)]
+    assert claimed == [[never.maildrop_id], [older.maildrop_id], [old.maildrop_id], []]
+    await rig.pass_time(51)
+    assert len(await rig.index.claim_for_sync(older_than_s=50, limit=10)) == 4
 
 
 async def test_a_listing_that_began_earlier_does_not_count_back(rig: Rig) -> None:
@@ -525,5 +526,37 @@ async def test_a_listing_that_began_earlier_does_not_count_back(rig: Rig) -> Non
     began_at = await rig.index.begin_sync(account.maildrop_id)
     await rig.index.end_sync(account.maildrop_id, began_at)
     await rig.index.end_sync(account.maildrop_id, began_at - timedelta(hours=1))
-    assert await rig.index.maildrops_due_for_sync(older_than_s=600, limit=10) == []
+    assert await rig.index.claim_for_sync(older_than_s=600, limit=10) == []
     assert (await rig.index.maildrop(account.maildrop_id)).is_indexed
+
+
+async def test_what_was_listed_before_a_removal_was_confirmed_does_not_come_back(rig: Rig) -> None:
+    account = await rig.make_account()
+    listed_at = await rig.index.begin_sync(account.maildrop_id)
+    message = replace(new_message("m"), listed_at=listed_at)
+    ids = await rig.add(account, message)
+    removals = await rig.index.remove_messages(await rig.lease(account), ids, claim_duration_s=30)
+    await rig.outbox.complete(removals)
+    report = await rig.index.apply_changes(account.maildrop_id, [AddMessage(replace(message, uidl=Uidl("second")))])
+    assert (report.added_count, report.uidl_taken) == (0, ())
+    later = replace(message, uidl=Uidl("third"), listed_at=await rig.index.begin_sync(account.maildrop_id))
+    assert (await rig.index.apply_changes(account.maildrop_id, [AddMessage(later)])).added_count == 1
+
+
+async def test_a_hidden_message_keeps_out_its_own_text_alone(rig: Rig) -> None:
+    account = await rig.make_account(removal_policy="hide")
+    ids = await rig.add(account, new_message("m"))
+    await rig.index.remove_messages(await rig.lease(account), ids, claim_duration_s=30)
+    assert await rig.add(account, new_message("m", etag="other", uidl="again")) == []
+    assert len(await rig.add(account, new_message("m", b"Subject: other\r\n\r\n"))) == 1
+
+
+async def test_a_distrusted_message_differs_from_any_listing(rig: Rig) -> None:
+    account = await rig.make_account()
+    message = new_message("m")
+    ids = await rig.add(account, message)
+    comparison = await rig.index.compare_listing(account.maildrop_id, [listed(message)], whole_since=None)
+    assert comparison.differences == ()
+    await rig.index.distrust(account.maildrop_id, ids[0])
+    comparison = await rig.index.compare_listing(account.maildrop_id, [listed(message)], whole_since=None)
+    assert len(comparison.differences) == 1

@@ -39,12 +39,15 @@ class FakeMessageIndex:
         self._reach()
         return self.tables.maildrop(maildrop_id)
 
-    async def maildrops_due_for_sync(self, *, older_than_s: float, limit: int) -> Sequence[MaildropId]:
+    async def claim_for_sync(self, *, older_than_s: float, limit: int) -> Sequence[MaildropId]:
         self._reach()
-        latest = self.tables.clock.now() - timedelta(seconds=older_than_s)
-        never = [one for one in self.tables.maildrops if one not in self.tables.synced_at]
-        old = sorted((at, one) for one, at in self.tables.synced_at.items() if at <= latest)
-        return [*never, *(one for _, one in old)][:limit]
+        now = self.tables.clock.now()
+        latest, tried = now - timedelta(seconds=older_than_s), self.tables.sync_tried_at
+        never = [one for one in self.tables.maildrops if one not in tried]
+        old = sorted((at, one) for one, at in tried.items() if at <= latest)
+        claimed = [*never, *(one for _, one in old)][:limit]
+        tried.update(dict.fromkeys(claimed, now))
+        return claimed
 
     async def begin_sync(self, maildrop_id: MaildropId) -> datetime:
         self._reach()
@@ -111,6 +114,8 @@ class FakeMessageIndex:
         if maildrop_id in self.tables.maildrops:
             kept = self.tables.synced_at.get(maildrop_id, began_at)
             self.tables.synced_at[maildrop_id] = max(kept, began_at)
+            tried = self.tables.sync_tried_at.get(maildrop_id, began_at)
+            self.tables.sync_tried_at[maildrop_id] = max(tried, began_at)
 
     async def load_snapshot(self, maildrop_id: MaildropId) -> Snapshot:
         self._reach()
@@ -130,6 +135,12 @@ class FakeMessageIndex:
         self._reach()
         rows = self.tables.messages.get(maildrop_id, {})
         return [_indexed(rows[message_id]) for message_id in message_ids if message_id in rows]
+
+    async def distrust(self, maildrop_id: MaildropId, message_id: MessageId) -> None:
+        self._reach()
+        row = self.tables.messages[maildrop_id].get(message_id)
+        if row is not None and row.is_live:
+            row.message = replace(row.message, ref=replace(row.message.ref, etag=""))
 
     async def note_retrieved(self, maildrop_id: MaildropId, view_id: ViewId, message_ids: Sequence[MessageId]) -> None:
         self._reach()
@@ -245,8 +256,7 @@ class FakeMessageIndex:
 
     def _may_add(self, maildrop_id: MaildropId, new: NewMessage) -> bool:
         is_removed = any(
-            row.state in (RowState.REMOVED, RowState.HIDDEN)
-            and (row.message.identity, row.message.part) == (new.identity, new.part)
+            (row.message.identity, row.message.part) == (new.identity, new.part) and _forbids(row, new)
             for row in self._rows(maildrop_id)
         )
         return not is_removed and not self._has_live(maildrop_id, new)
@@ -254,6 +264,15 @@ class FakeMessageIndex:
     def _add(self, maildrop_id: MaildropId, new: NewMessage) -> None:
         message_id = MessageId(self.tables.next_number())
         self.tables.messages[maildrop_id][message_id] = MessageRow(message_id, new, self.tables.clock.now())
+
+
+def _forbids(row: MessageRow, new: NewMessage) -> bool:
+    """Whether the removed row keeps its identity from a new row."""
+    if row.removal is None:
+        return False
+    if row.state is RowState.CONFIRMED:
+        return new.listed_at is not None and row.removal.confirmed_at >= new.listed_at
+    return row.state is RowState.REMOVED or row.message.measure.digest == new.measure.digest
 
 
 def _indexed(row: MessageRow) -> IndexedMessage:

@@ -70,6 +70,7 @@ class FakeTables:
     accounts: dict[AccountId, Account] = field(default_factory=dict)
     maildrops: dict[MaildropId, Maildrop] = field(default_factory=dict)
     synced_at: dict[MaildropId, datetime] = field(default_factory=dict)
+    sync_tried_at: dict[MaildropId, datetime] = field(default_factory=dict)
     views: dict[tuple[MaildropId, ViewId], ViewRow] = field(default_factory=dict)
     messages: dict[MaildropId, dict[MessageId, MessageRow]] = field(default_factory=dict)
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
@@ -88,6 +89,7 @@ class FakeTables:
     def drop_maildrop(self, maildrop_id: MaildropId) -> None:
         del self.maildrops[maildrop_id], self.messages[maildrop_id]
         self.synced_at.pop(maildrop_id, None)
+        self.sync_tried_at.pop(maildrop_id, None)
         self.views = {key: view for key, view in self.views.items() if view.maildrop_id != maildrop_id}
 
     def maildrop(self, maildrop_id: MaildropId) -> Maildrop:

@@ -282,3 +282,54 @@ def test_the_snapshot_cache_keeps_within_its_memory() -> None:
     cache.put(9, snapshot(2))
     assert cache.get(9, 1) is None
     assert cache.get(9, 2) is not None
+
+
+async def test_a_message_that_was_rewritten_with_the_same_text_is_found_again() -> None:
+    house = filled(1)
+    async with house.open() as opened:
+        known = await opened.message(1)
+        assert not await opened.has_moved(1)
+        house.store.put("alice/001.eml", mail(1), etag="another")
+        await house.sync()
+        assert await opened.message(1) == known
+        assert await opened.has_moved(1)
+        assert (await opened.message(1)).ref.etag == "another"
+
+
+async def test_a_message_that_is_distrusted_is_measured_anew() -> None:
+    house = filled(1)
+    async with house.open() as opened:
+        before = await house.uidls()
+        house.store.calls.clear()
+        await opened.distrust(1)
+    await house.sync()
+    assert ("get", "alice/001.eml") in house.store.calls
+    assert await house.uidls() == before
+    async with house.open() as opened:
+        assert (await opened.message(1)).ref.etag != ""
+
+
+async def test_closing_waits_for_removals_that_outlived_their_sessions() -> None:
+    house = filled(1)
+    deciding, go, index = asyncio.Event(), asyncio.Event(), house.index
+
+    class Slow:
+        def __getattr__(self, name: str):
+            return getattr(index, name)
+
+        async def remove_messages(self, *given, **more):
+            deciding.set()
+            await go.wait()
+            return await index.remove_messages(*given, **more)
+
+    house.index = Slow()
+    house.service = house.make_service()
+    async with house.open() as opened:
+        update = asyncio.create_task(opened.remove([1]))
+        await deciding.wait()
+        update.cancel()
+        closing = asyncio.create_task(house.service.close())
+        go.set()
+        async with asyncio.timeout(LIMIT_S):
+            await closing
+    assert house.store.keys() == []

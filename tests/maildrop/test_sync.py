@@ -330,6 +330,53 @@ async def test_a_hidden_message_stays_hidden_as_long_as_its_object_stands() -> N
     assert await house.uidls() == []
 
 
+async def test_other_mail_under_the_key_of_a_hidden_message_is_a_new_message() -> None:
+    house = House()
+    house.set_policy(RemovalPolicy.HIDE)
+    house.store.put("alice/1.eml", mail(1))
+    await house.sync()
+    async with house.open() as opened:
+        await opened.remove([1])
+    house.store.put("alice/1.eml", mail(1), etag="another")
+    await house.sync()
+    assert await house.uidls() == []
+    house.store.calls.clear()
+    await house.sync()
+    assert house.store.calls == [("list", "alice/")]  # the hidden text is not read at every login
+    house.store.put("alice/1.eml", mail(2))
+    await house.sync()
+    assert len(await house.uidls()) == 1
+
+
+async def test_a_slow_sync_does_not_bring_back_what_was_removed_meanwhile() -> None:
+    house = House()
+    house.store.put("alice/1.eml", mail(1))
+    measured, go, index = asyncio.Event(), asyncio.Event(), house.index
+
+    class Late:
+        """Another process: it has listed and measured, and writes much later."""
+
+        def __getattr__(self, name: str):
+            return getattr(index, name)
+
+        async def apply_changes(self, *given):
+            measured.set()
+            await go.wait()
+            return await index.apply_changes(*given)
+
+    house.index = Late()
+    late = house.make_syncer()
+    house.index = index
+    writing = asyncio.create_task(late.sync(MAILDROP_ID, budget_s=30))
+    await measured.wait()
+    async with house.open() as opened:
+        await opened.remove([1])
+    assert house.store.keys() == []
+    go.set()
+    await writing
+    assert await house.uidls() == []
+
+
 async def test_logins_that_come_together_share_listings_that_began_no_earlier_than_they() -> None:
     house = House()
     house.store.put("alice/1.eml", mail(1))

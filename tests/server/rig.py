@@ -80,6 +80,7 @@ class FakeOpenMaildrop:
         self.snapshot = snapshot
         self.lost = asyncio.Event()
         self.retrieved: list[int] = []
+        self.distrusted = drop.distrusted
         self.release_calls: list[bool] = []
         self._drop = drop
 
@@ -88,6 +89,12 @@ class FakeOpenMaildrop:
 
     async def message(self, number: int) -> int:
         return number
+
+    async def has_moved(self, number: int) -> bool:
+        return False
+
+    async def distrust(self, number: int) -> None:
+        self.distrusted.append(number)
 
     def note_retrieved(self, number: int) -> None:
         self.retrieved.append(number)
@@ -120,6 +127,7 @@ class FakeMaildrops:
     announced: list[int] | None = None
     chunk_octets: int = 65_536
     refused_count: int = 0
+    distrusted: list[int] = field(default_factory=list)
     fail_open: Exception | None = None
     fail_message: Exception | None = None
     unreadable: Mapping[int, Exception] = field(default_factory=dict)

@@ -123,6 +123,7 @@ async def test_a_message_that_is_not_as_long_as_announced_has_no_end(rig: Rig, s
             await client.rest()
     assert await rig.end() is EndReason.MESSAGE_CUT
     assert rig.sample("octets_mismatches_total") == 1
+    assert rig.maildrops.distrusted == [1]
     assert rig.maildrops.last is not None and rig.maildrops.last.retrieved == []
 
 

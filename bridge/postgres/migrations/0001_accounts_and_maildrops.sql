@@ -10,10 +10,11 @@ CREATE TABLE maildrop (
     trash_prefix    text COLLATE "C",
     index_version   bigint NOT NULL DEFAULT 0,  -- grows with every change of what the maildrop shows
     synced_at       timestamptz,                -- start of the last listing that was indexed to its end
+    sync_tried_at   timestamptz,                -- the same, or the last time that a worker took it up
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (bucket, key_prefix)
 );
-CREATE INDEX maildrop_synced_at ON maildrop (synced_at NULLS FIRST);
+CREATE INDEX maildrop_sync_tried_at ON maildrop (sync_tried_at NULLS FIRST);
 
 -- A way into a maildrop, with a lease of its own. Narrow, and no index on what changes with every login, so that
 -- updates stay on their page (HOT).
