@@ -1,10 +1,12 @@
 """What a person does with the product, on a real Postgres and a real S3 server, through Python's own POP3 client."""
 
+import asyncio
 import poplib
 import ssl
 import time
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.raw_client import RawClient
@@ -305,3 +307,70 @@ def test_a_worker_needs_no_certificate_and_ends_in_order(
     assert worker.http("/livez")[0] == 200
     assert worker.stop() == 0
     assert "Traceback" not in worker.log()
+
+
+def test_fifty_thousand_messages_are_listed_whole(
+    environment: dict[str, str], database_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    count = 50_000
+    asyncio.run(fill_index(database_url, count))
+    settings = {**environment, "BRIDGE_SYNC__MIN_INTERVAL_S": "100000"}
+    service = Service(settings, tmp_path / "service.log", roles=("pop3",)).start()
+    request.addfinalizer(service.stop)
+    with RawClient(service.pop3_port) as client:
+        client.login("alice", PASSWORD)
+        assert client.ok("STAT") == b"+OK %d %d" % (count, 700 * count)
+        for command in ("UIDL", "LIST"):
+            client.ok(command)
+            assert len(client.body().splitlines()) == count
+        client.ok("QUIT")
+    assert service.metric('pop3_bridge_s3_calls_total{operation="list",outcome="ok"}') == 0
+
+
+async def fill_index(database_url: str, count: int) -> None:
+    """Rows without objects: they are listed, not read."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO message (maildrop_id, identity, object_key, etag, stored_octets, encoding, uidl, octets,
+                header_octets, text_octets, text_header_octets, is_canonical, has_dot_lines, has_utf8_headers,
+                digest, arrived_at)
+            SELECT maildrop_id, 'm' || n, key_prefix || 'm' || n, md5(n::text), 700, 'identity', md5(n::text), 700,
+                100, 700, 100, true, false, false, sha256(n::text::bytea), clock_timestamp()
+            FROM maildrop, generate_series(1, $1::int) AS n
+            """,
+            count,
+        )
+        await connection.execute("UPDATE maildrop SET synced_at = clock_timestamp(), index_version = 1")
+    finally:
+        await connection.close()
+
+
+def test_a_login_costs_as_many_statements_for_many_messages_as_for_one(
+    environment: dict[str, str], bucket: Bucket, tmp_path: Path, upload_many, request: pytest.FixtureRequest
+) -> None:
+    service = Service(environment, tmp_path / "service.log", roles=("pop3",)).start()
+    request.addfinalizer(service.stop)
+
+    def statements_of_a_login() -> tuple[float, float]:
+        def total(store: str) -> float:
+            lines = service.http("/metrics")[1].splitlines()
+            return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"pop3_bridge_{store}_calls"))
+
+        with service.login("alice") as client:  # what is new is indexed here
+            client.quit()
+        before = total("postgres"), total("s3")
+        with service.login("alice") as client:
+            client.stat()
+            client.uidl()
+            client.quit()
+        return total("postgres") - before[0], total("s3") - before[1]
+
+    bucket.put("alice/first.eml", MAIL)
+    of_one = statements_of_a_login()
+    upload_many({f"alice/{number:05}.eml": mail(number) for number in range(600)})
+    of_many = statements_of_a_login()
+    # /metrics itself asks nothing; a readiness probe between the two readings would be one statement.
+    assert of_many[0] <= of_one[0] + 1
+    assert of_many[1] == of_one[1] == 1

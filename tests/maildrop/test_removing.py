@@ -142,3 +142,22 @@ async def test_more_than_a_batch_is_worked_off_batch_by_batch() -> None:
     assert await house.worker.run_once() == 1_000
     assert await house.worker.run_once() == 1
     assert house.store.keys() == []
+
+
+async def test_a_quit_with_five_thousand_deletes_asks_the_store_five_times() -> None:
+    house = filled(5_000)
+    store, batches = house.store, []
+
+    class Counting:
+        def __getattr__(self, name: str):
+            return getattr(store, name)
+
+        async def delete_objects(self, refs):
+            batches.append(len(refs))
+            return await store.delete_objects(refs)
+
+    house.worker._store = Counting()
+    async with house.open() as opened:
+        assert (await opened.remove(range(1, 5_001))).removed_count == 5_000
+    assert batches == [1_000] * 5
+    assert store.keys() == []
