@@ -165,5 +165,5 @@ class LeaseKeeper:
 
     async def close(self) -> None:
         """Wait for what is being given back; each is bounded."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        while tasks := [task for task in self._tasks if not task.done()]:
+            await asyncio.wait(tasks)

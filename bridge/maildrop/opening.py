@@ -192,8 +192,8 @@ class MaildropService:
 
     async def close(self) -> None:
         """Wait for removals that outlived their sessions; each part of them is bounded."""
-        while self._updates:
-            await asyncio.wait(self._updates)
+        while updates := [update for update in self._updates if not update.done()]:
+            await asyncio.wait(updates)
 
     @asynccontextmanager
     async def open(
