@@ -132,7 +132,6 @@ class KnownMessage:
     etag: str
     uidl: Uidl
     digest: bytes  # SHA-256 of the canonical text
-    same_text_count: int  # rows of this identity, live or not, with the same digest: the counter a new UIDL mixes in
 
 
 @dataclass(frozen=True, slots=True)

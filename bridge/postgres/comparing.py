@@ -52,17 +52,14 @@ SELECT found.ordinal, message.message_id, message.identity, message.part, messag
             WHEN message.removed_at IS NULL THEN 'vanished'
             WHEN removal.policy = 'hide' THEN 'hidden'
             WHEN removal.confirmed_at IS NOT NULL THEN 'confirmed'
-            ELSE 'removed' END AS state,
-       (SELECT count(*) FROM message AS other
-        WHERE other.maildrop_id = $1 AND other.identity = message.identity AND other.digest = message.digest
-       ) AS same_text_count
+            ELSE 'removed' END AS state
 FROM found
 LEFT JOIN message ON message.maildrop_id = $1 AND message.message_id = found.message_id
 LEFT JOIN removal ON removal.maildrop_id = $1 AND removal.message_id = found.message_id
 WHERE NOT (found.ordinal IS NOT NULL AND message.removed_at IS NOT NULL AND removal.confirmed_at IS NULL
            AND message.object_key = found.listed_key AND message.etag = found.listed_etag)
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL
 FROM message WHERE maildrop_id = $1 AND removed_at IS NULL AND vanished_at IS NULL AND $5 IS NOT NULL
 """
 
@@ -111,5 +108,4 @@ def _known(row: asyncpg.Record) -> KnownMessage:
         etag=row["etag"],
         uidl=Uidl(row["uidl"]),
         digest=row["digest"],
-        same_text_count=row["same_text_count"],
     )

@@ -197,7 +197,6 @@ class FakeMessageIndex:
         return [row for row in rows if row.is_live] or rows[-1:]
 
     def _known(self, maildrop_id: MaildropId, row: MessageRow) -> KnownMessage:
-        text = (row.message.identity, row.message.measure.digest)
         return KnownMessage(
             message_id=row.message_id,
             identity=row.message.identity,
@@ -207,9 +206,6 @@ class FakeMessageIndex:
             etag=row.message.ref.etag,
             uidl=row.uidl,
             digest=row.message.measure.digest,
-            same_text_count=sum(
-                (other.message.identity, other.message.measure.digest) == text for other in self._rows(maildrop_id)
-            ),
         )
 
     def _vanish(self, maildrop_id: MaildropId, change: VanishMessage | ReplaceMessage) -> bool:
